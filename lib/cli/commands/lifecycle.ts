@@ -1,0 +1,113 @@
+/** `privmem lifecycle`: carries out one lifecycle with a running guest. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Backend } from '../../kernel/select.ts';
+import { runLifecycle } from '../../lifecycle/lifecycle.ts';
+import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
+import { EXIT } from '../exit-status.ts';
+import { type CommonOptions, runInSession, type Session } from '../session.ts';
+import { formatTable } from '../table.ts';
+
+interface LifecycleCommandOptions extends CommonOptions {
+  readonly design: string;
+  readonly technology: string;
+  readonly backend: Backend;
+  readonly size: number;
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** `2M`, `64K`, `8192`: bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d+)([KMG]?)$/i.exec(text);
+  const unit = UNITS[(match?.[2] ?? '?').toUpperCase()];
+  if (match === null || unit === undefined) throw new InvalidArgumentError('a number of bytes, or one with K, M or G');
+  return Number(match[1]) * unit;
+}
+
+const micros = (value: number): string =>
+  value < 10_000 ? `${value.toFixed(0)} µs` : `${(value / 1000).toFixed(1)} ms`;
+
+function outcomeText(session: Session, step: Step): string {
+  const { paint } = session.style;
+  const text = [step.outcome, step.errno ?? step.fault?.split(' ')[0]].filter(Boolean).join(' ');
+  if (!step.expected) return paint('red', `${text} !`);
+  return paint(step.outcome === 'ok' ? 'green' : 'yellow', text);
+}
+
+function show(session: Session, report: LifecycleReport, why: string): void {
+  const { paint } = session.style;
+  const { design, technology, backend, kernel, arch, steps } = report;
+  session.say(
+    `${paint('bold', 'lifecycle')}  design ${design}, technology ${technology}, backend ${backend} (Linux ${kernel}, ${arch}; ${why})`,
+  );
+  session.say();
+  const rows = steps.map((step) => [
+    step.name,
+    step.from === step.to ? step.to : `${step.from} → ${step.to}`,
+    outcomeText(session, step),
+    step.enforcedBy,
+    String(step.calls),
+    micros(step.micros),
+    [
+      step.detail,
+      ...Object.entries(step.reported ?? {}).map(([name, value]) => `${name} ${paint('cyan', value)}`),
+    ].join('; '),
+  ]);
+  const columns = [
+    { title: 'step' },
+    { title: 'state' },
+    { title: 'outcome' },
+    { title: 'enforced by' },
+    { title: 'calls', align: 'right' as const },
+    { title: 'cost', align: 'right' as const },
+    { title: 'detail' },
+  ];
+  const [head = '', ...lines] = formatTable(columns, rows);
+  session.say(paint('dim', head));
+  for (const line of lines) session.say(line);
+  session.say();
+  const counts = (['kernel', 'library', 'nobody'] as const).map(
+    (who) => `${who} ${steps.filter((step) => step.enforcedBy === who).length}`,
+  );
+  const failed = steps.filter((step) => !step.expected);
+  session.say(`enforced by: ${counts.join(', ')}`);
+  session.say(
+    report.passed
+      ? paint('green', `passed: ${steps.length} steps, each as the design promises`)
+      : paint('red', `failed: ${failed.map((step) => step.name).join(', ')}`),
+  );
+}
+
+async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
+  const { sys, why } = session.selectKernel(options.backend);
+  const progress = process.stderr.isTTY === true && !session.json;
+  const report = await runLifecycle(sys, {
+    design: options.design,
+    technology: options.technology,
+    size: options.size,
+    signal: session.interrupt,
+    onStep: (step) => {
+      if (progress) process.stderr.write(`\r\u001b[K${step.name}`);
+    },
+  }).finally(() => {
+    if (progress) process.stderr.write('\r\u001b[K');
+  });
+  if (session.json) session.document(report);
+  else show(session, report, why);
+  return report.passed ? EXIT.done : EXIT.failed;
+}
+
+export function addLifecycle(program: Command): void {
+  program
+    .command('lifecycle')
+    .description(
+      'carry out one lifecycle of guest private memory, with a running guest; every step says its state, outcome, enforcer and cost',
+    )
+    .option('--design <name>', 'unbound-first or guest-memfd-mmap', 'unbound-first')
+    .option('--technology <name>', 'none', 'none')
+    .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
+    .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)
+    .option('--json', 'one JSON document on stdout, everything else on stderr')
+    .option('--trace [file]', 'every system call: lines on stderr, or JSON lines into --trace=FILE')
+    .action((options: LifecycleCommandOptions) => runInSession(options, (session) => carryOut(session, options)));
+}

@@ -1,0 +1,130 @@
+/** How each call of the waist is shown, in errors and traces alike: the manual page's name, and its arguments in strace's manner. */
+import { showNamed } from '../uapi/fields.ts';
+import { describeRequest } from '../uapi/ioctl.ts';
+import { allNameSets, type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
+import type { Kernel } from './kernel.ts';
+
+/** The calls of the waist that are system calls; the rest are copies, views and the vCPU's bookkeeping. */
+export type CallName = Exclude<keyof Kernel, 'backend' | 'arch' | 'release'>;
+
+type ArgKind =
+  | 'fd'
+  | 'int'
+  | 'size'
+  | 'hva'
+  | 'octal'
+  | 'string'
+  | 'buffer'
+  | 'request'
+  | 'ioctl-arg'
+  | 'hidden'
+  | { readonly names: string };
+
+export interface CallShape {
+  /** As in the manual pages; undefined when the call is none (copies, views, bookkeeping). */
+  readonly syscall: string | undefined;
+  readonly args: readonly ArgKind[];
+}
+
+const names = (set: string): ArgKind => ({ names: set });
+
+export const CALLS: { readonly [K in CallName]: CallShape } = {
+  open: { syscall: 'openat', args: ['string', names('O'), 'octal'] },
+  close: { syscall: 'close', args: ['fd'] },
+  adopt: { syscall: undefined, args: ['fd'] },
+  fcntl: { syscall: 'fcntl', args: ['fd', names('F'), 'int'] },
+  ioctl: { syscall: 'ioctl', args: ['fd', 'request', 'ioctl-arg', 'hidden', 'hidden'] },
+  memfdCreate: { syscall: 'memfd_create', args: ['string', names('MFD')] },
+  memfdSecret: { syscall: 'memfd_secret', args: [names('O')] },
+  eventfd: { syscall: 'eventfd2', args: ['int', names('EFD')] },
+  ftruncate: { syscall: 'ftruncate', args: ['fd', 'size'] },
+  fallocate: { syscall: 'fallocate', args: ['fd', names('FALLOC_FL'), 'size', 'size'] },
+  fstat: { syscall: 'fstat', args: ['fd', 'hidden'] },
+  lseek: { syscall: 'lseek', args: ['fd', 'size', names('SEEK'), 'hidden'] },
+  read: { syscall: 'read', args: ['fd', 'buffer'] },
+  write: { syscall: 'write', args: ['fd', 'buffer'] },
+  pread: { syscall: 'pread64', args: ['fd', 'buffer', 'size'] },
+  pwrite: { syscall: 'pwrite64', args: ['fd', 'buffer', 'size'] },
+  cachestat: { syscall: 'cachestat', args: ['fd', 'size', 'size', 'hidden'] },
+  mmap: { syscall: 'mmap', args: ['hva', 'size', names('PROT'), names('MAP'), 'fd', 'size'] },
+  munmap: { syscall: 'munmap', args: ['hva', 'size'] },
+  mprotect: { syscall: 'mprotect', args: ['hva', 'size', names('PROT')] },
+  madvise: { syscall: 'madvise', args: ['hva', 'size', names('MADV')] },
+  mincore: { syscall: 'mincore', args: ['hva', 'size', 'hidden'] },
+  copyOut: { syscall: undefined, args: ['hva', 'buffer', 'hidden'] },
+  copyIn: { syscall: undefined, args: ['hva', 'buffer', 'hidden'] },
+  fill: { syscall: undefined, args: ['hva', 'size', 'int', 'hidden'] },
+  compare: { syscall: undefined, args: ['hva', 'buffer', 'hidden'] },
+  view: { syscall: undefined, args: ['hva', 'size'] },
+  vcpuAttach: { syscall: undefined, args: ['fd', 'hva'] },
+  vcpuRun: { syscall: 'ioctl', args: ['int', 'int'] },
+  vcpuStart: { syscall: 'ioctl', args: ['int', 'hidden'] },
+  vcpuKick: { syscall: undefined, args: ['int'] },
+  vcpuDetach: { syscall: undefined, args: ['int'] },
+};
+
+const hex = (value: unknown): string =>
+  typeof value === 'number' || typeof value === 'bigint'
+    ? value < 0
+      ? `-0x${(-value).toString(16)}`
+      : `0x${value.toString(16)}`
+    : String(value);
+
+const isInt = (value: unknown): value is number | bigint =>
+  typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value));
+
+function showNames(value: unknown, set: string): string {
+  const found = allNameSets().find((candidate) => candidate.name === set);
+  if (!isInt(value) || value < 0) return String(value);
+  return showNamed(BigInt(value), found);
+}
+
+/** The argument of an ioctl: a decoded struct with its flexible tail, a named value, or what can be said of it. */
+export function showIoctlArg(ioctl: Ioctl | undefined, arg: unknown): string {
+  if (arg instanceof Uint8Array) {
+    if (ioctl?.arg.kind !== 'struct') return `<${arg.length} bytes>`;
+    const { layout } = ioctl.arg;
+    const tail = layout.flexible !== undefined && arg.length > layout.size ? `, ${layout.flexible.name}=[…]` : '';
+    return layout.format(arg).replace(/}$/, `${tail}}`);
+  }
+  if (ioctl?.arg.kind === 'value' && ioctl.arg.names !== undefined && isInt(arg) && arg >= 0) {
+    return showNamed(BigInt(arg), ioctl.arg.names);
+  }
+  return isInt(arg) && arg >= 10 ? hex(arg) : String(arg);
+}
+
+function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdKind | undefined): string | undefined {
+  if (typeof kind === 'object') return showNames(value, kind.names);
+  switch (kind) {
+    case 'hidden':
+      return undefined;
+    case 'string':
+      return JSON.stringify(value);
+    case 'octal':
+      return isInt(value) && value !== 0 ? `0${value.toString(8)}` : undefined;
+    case 'hva':
+      return value === 0 || value === 0n ? 'NULL' : hex(value);
+    case 'size':
+      return isInt(value) && value >= 0 && value < 10 ? String(value) : hex(value);
+    case 'buffer':
+      return value instanceof Uint8Array ? `<${value.length} bytes>` : String(value);
+    case 'request': {
+      const request = Number(value);
+      return findIoctl(request, on)?.name ?? describeRequest(request);
+    }
+    case 'ioctl-arg':
+      return showIoctlArg(findIoctl(Number(all[1]), on), value);
+    default:
+      return String(value);
+  }
+}
+
+/** The arguments of a call as strings, in order, the ones that only receive results left out. */
+export function showArgs(call: CallName, args: readonly unknown[], on?: FdKind): string[] {
+  const shown: string[] = call === 'open' ? ['AT_FDCWD'] : [];
+  CALLS[call].args.forEach((kind, i) => {
+    const text = showArg(kind, args[i], args, on);
+    if (text !== undefined) shown.push(text);
+  });
+  return shown;
+}

@@ -1,0 +1,40 @@
+/** An owner whose resource is a file descriptor. */
+import type { FdKind, Ioctl } from '../uapi/registry.ts';
+import type { Int, PointerPatch } from './kernel.ts';
+import { Owner } from './owner.ts';
+import type { FileStat, Sys } from './sys.ts';
+
+export abstract class Descriptor extends Owner {
+  readonly kind: FdKind;
+  readonly #fd: number;
+
+  /** @param before runs before the descriptor is closed, with the same rule as `release` of Owner. */
+  protected constructor(sys: Sys, parent: Owner | undefined, kind: FdKind, fd: number, before?: () => void) {
+    const { kernel } = sys;
+    super(sys, parent, `${kind} (fd ${fd})`, () => {
+      before?.();
+      kernel.close(fd);
+    });
+    this.kind = kind;
+    this.#fd = fd;
+  }
+
+  /** The file descriptor. DisposedError after close, never a number that may belong to another file by now. */
+  get fd(): number {
+    this.assertOpen();
+    return this.#fd;
+  }
+
+  /**
+   * Any ioctl, also one that this package does not know: a declared request, or its number. Buffers come back in place.
+   * Throws KernelError; RangeError when the buffer does not have the size that the request needs.
+   */
+  ioctl(request: Ioctl | number, arg: Int | Uint8Array = 0, pointers?: readonly PointerPatch[]): number {
+    return this.sys.ioctl(this.fd, request, arg, pointers);
+  }
+
+  /** fstat(2) and the file system's type. */
+  stat(): FileStat {
+    return this.sys.fstat(this.fd);
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * The strict side of the waist: the same calls, throwing {@link KernelError}. `sys.raw` has their raw twins. This is the only place
+ * that turns an errno into an error.
+ */
+import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
+import { CALLS, type CallName, showArgs } from './calls.ts';
+import { errnoName } from './errno.ts';
+import { KernelError } from './errors.ts';
+import { hintFor } from './hints.ts';
+import {
+  CACHESTAT,
+  CACHESTAT_LENGTH,
+  type Hva,
+  type Int,
+  IOCTL_LENGTH_CHECKED,
+  IOCTL_MAKES_FD,
+  type Kernel,
+  type PointerPatch,
+  STAT,
+  STAT_LENGTH,
+} from './kernel.ts';
+import { type Raw, rawOf } from './raw.ts';
+
+/** What fstat(2) and fstatfs(2) say. Sizes in bytes; bigint, because a guest_memfd may be as large as 2^63 - 4096 bytes. */
+export interface FileStat {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  /** File type and permission bits. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly size: bigint;
+  readonly blksize: number;
+  /** 512-byte units. Always 0 on a guest_memfd; ask cachestat there. */
+  readonly blocks: bigint;
+  /** f_type of the file system, see FS_MAGIC. */
+  readonly fsType: bigint;
+}
+
+/** What cachestat(2) says of a range, in pages. */
+export interface CacheStat {
+  readonly cache: number;
+  readonly dirty: number;
+  readonly writeback: number;
+  readonly evicted: number;
+  readonly recentlyEvicted: number;
+}
+
+export class Sys {
+  readonly kernel: Kernel;
+  #raw: unknown;
+
+  constructor(kernel: Kernel) {
+    this.kernel = kernel;
+  }
+
+  /** The same calls, returning `{ok, errno, value}`. */
+  get raw(): Raw<Sys> {
+    this.#raw ??= rawOf<Sys>(this);
+    return this.#raw as Raw<Sys>;
+  }
+
+  /** The error for a refused call, with its arguments decoded and a hint where there is one. */
+  error(call: CallName, errno: number, args: readonly unknown[], ioctl?: Ioctl, on?: FdKind): KernelError {
+    const arg = args[2];
+    const struct = ioctl?.arg.kind === 'struct' && arg instanceof Uint8Array ? looseDecode(ioctl, arg) : undefined;
+    return new KernelError({
+      errno,
+      syscall: CALLS[call].syscall ?? call,
+      request: ioctl?.name,
+      args: showArgs(call, args, on ?? ioctl?.on[0]),
+      hint: hintFor({ call, request: ioctl?.name, code: errnoName(errno), args, struct }),
+    });
+  }
+
+  #check(result: number, call: CallName, args: readonly unknown[]): number {
+    if (result < 0) throw this.error(call, -result, args);
+    return result;
+  }
+
+  open(path: string, flags: number, mode = 0): number {
+    return this.#check(this.kernel.open(path, flags, mode), 'open', [path, flags, mode]);
+  }
+
+  close(fd: number): void {
+    this.#check(this.kernel.close(fd), 'close', [fd]);
+  }
+
+  adopt(fd: number): void {
+    this.#check(this.kernel.adopt(fd), 'adopt', [fd]);
+  }
+
+  fcntl(fd: number, command: number, arg = 0): number {
+    return this.#check(this.kernel.fcntl(fd, command, arg), 'fcntl', [fd, command, arg]);
+  }
+
+  /**
+   * ioctl(2). `request` is a declared request or its number; a number that is known by name is treated like it. A buffer must have the
+   * size that the number encodes, or that the declaration's rule gives (flexible arrays, misdeclared sizes): RangeError otherwise.
+   */
+  ioctl(fd: number, request: Ioctl | number, arg: Int | Uint8Array = 0, pointers?: readonly PointerPatch[]): number {
+    const known = typeof request === 'number' ? findIoctl(request) : request;
+    const number = typeof request === 'number' ? request : request.request;
+    const result = this.kernel.ioctl(fd, number, arg, howOf(known, arg), pointers);
+    if (result < 0) throw this.error('ioctl', -result, [fd, number, arg], known);
+    return result;
+  }
+
+  memfdCreate(name: string, flags: number): number {
+    return this.#check(this.kernel.memfdCreate(name, flags), 'memfdCreate', [name, flags]);
+  }
+
+  memfdSecret(flags: number): number {
+    return this.#check(this.kernel.memfdSecret(flags), 'memfdSecret', [flags]);
+  }
+
+  eventfd(initial: number, flags: number): number {
+    return this.#check(this.kernel.eventfd(initial, flags), 'eventfd', [initial, flags]);
+  }
+
+  ftruncate(fd: number, length: Int): void {
+    this.#check(this.kernel.ftruncate(fd, length), 'ftruncate', [fd, length]);
+  }
+
+  fallocate(fd: number, mode: number, offset: Int, length: Int): void {
+    this.#check(this.kernel.fallocate(fd, mode, offset, length), 'fallocate', [fd, mode, offset, length]);
+  }
+
+  fstat(fd: number): FileStat {
+    const out = new BigInt64Array(STAT_LENGTH);
+    this.#check(this.kernel.fstat(fd, out), 'fstat', [fd]);
+    const at = (index: number): bigint => out[index] ?? 0n;
+    return {
+      dev: at(STAT.dev),
+      ino: at(STAT.ino),
+      mode: Number(at(STAT.mode)),
+      nlink: Number(at(STAT.nlink)),
+      size: at(STAT.size),
+      blksize: Number(at(STAT.blksize)),
+      blocks: at(STAT.blocks),
+      fsType: at(STAT.fsType),
+    };
+  }
+
+  /** Returns the new offset in bytes. */
+  lseek(fd: number, offset: Int, whence: number): bigint {
+    const out = new BigInt64Array(1);
+    this.#check(this.kernel.lseek(fd, offset, whence, out), 'lseek', [fd, offset, whence]);
+    return out[0] ?? 0n;
+  }
+
+  read(fd: number, into: Uint8Array): number {
+    return this.#check(this.kernel.read(fd, into), 'read', [fd, into]);
+  }
+
+  write(fd: number, from: Uint8Array): number {
+    return this.#check(this.kernel.write(fd, from), 'write', [fd, from]);
+  }
+
+  pread(fd: number, into: Uint8Array, offset: Int): number {
+    return this.#check(this.kernel.pread(fd, into, offset), 'pread', [fd, into, offset]);
+  }
+
+  pwrite(fd: number, from: Uint8Array, offset: Int): number {
+    return this.#check(this.kernel.pwrite(fd, from, offset), 'pwrite', [fd, from, offset]);
+  }
+
+  cachestat(fd: number, offset: Int, length: Int): CacheStat {
+    const out = new BigUint64Array(CACHESTAT_LENGTH);
+    this.#check(this.kernel.cachestat(fd, offset, length, out), 'cachestat', [fd, offset, length]);
+    const at = (index: number): number => Number(out[index] ?? 0n);
+    return {
+      cache: at(CACHESTAT.cache),
+      dirty: at(CACHESTAT.dirty),
+      writeback: at(CACHESTAT.writeback),
+      evicted: at(CACHESTAT.evicted),
+      recentlyEvicted: at(CACHESTAT.recentlyEvicted),
+    };
+  }
+
+  /** Returns the hva. */
+  mmap(address: Hva, length: Int, prot: number, flags: number, fd: number, offset: Int): number {
+    const args = [address, length, prot, flags, fd, offset];
+    return this.#check(this.kernel.mmap(address, length, prot, flags, fd, offset), 'mmap', args);
+  }
+
+  munmap(address: Hva, length: Int): void {
+    this.#check(this.kernel.munmap(address, length), 'munmap', [address, length]);
+  }
+
+  mprotect(address: Hva, length: Int, prot: number): void {
+    this.#check(this.kernel.mprotect(address, length, prot), 'mprotect', [address, length, prot]);
+  }
+
+  madvise(address: Hva, length: Int, advice: number): void {
+    this.#check(this.kernel.madvise(address, length, advice), 'madvise', [address, length, advice]);
+  }
+
+  mincore(address: Hva, length: Int, vec: Uint8Array): void {
+    this.#check(this.kernel.mincore(address, length, vec), 'mincore', [address, length]);
+  }
+
+  view(address: Hva, length: number): ArrayBuffer {
+    const result = this.kernel.view(address, length);
+    if (typeof result === 'number') throw this.error('view', -result, [address, length]);
+    return result;
+  }
+
+  vcpuAttach(fd: number, runPage: Hva): number {
+    return this.#check(this.kernel.vcpuAttach(fd, runPage), 'vcpuAttach', [fd, runPage]);
+  }
+}
+
+/** Checks a buffer against the request's real rule, and says what the kernel below must know of the request. */
+function howOf(ioctl: Ioctl | undefined, arg: Int | Uint8Array): number {
+  if (ioctl === undefined) return 0;
+  let how = ioctl.makes === undefined ? 0 : IOCTL_MAKES_FD;
+  if (ioctl.realLength !== undefined && arg instanceof Uint8Array) {
+    const need = ioctl.realLength(arg);
+    if (arg.length < need) throw new RangeError(`${ioctl.name} touches ${need} bytes, the buffer has ${arg.length}`);
+    how |= IOCTL_LENGTH_CHECKED;
+  }
+  return how;
+}
+
+/** For hints only: a struct with values that a number cannot hold is left undecoded. */
+function looseDecode(ioctl: Ioctl, bytes: Uint8Array): Record<string, unknown> | undefined {
+  if (ioctl.arg.kind !== 'struct') return undefined;
+  try {
+    return ioctl.arg.layout.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,43 @@
+/** The exit that a KVM_RUN ended with, in one phrase for a trace line. */
+
+import { showNamed } from '../uapi/fields.ts';
+import { KVM_EXIT, KVM_RUN_EXIT_OFFSET, kvm_run } from '../uapi/index.ts';
+import {
+  kvm_run_fail_entry,
+  kvm_run_hypercall,
+  kvm_run_internal,
+  kvm_run_io,
+  kvm_run_memory_fault,
+  kvm_run_mmio,
+  kvm_run_snp_req_certs,
+  kvm_run_system_event,
+  kvm_run_tdx,
+} from '../uapi/kvm-run.ts';
+import type { Layout } from '../uapi/layout.ts';
+import { viewOf } from '../uapi/layout.ts';
+
+/** Bytes of struct kvm_run that hold the reason and every payload. */
+export const EXIT_BYTES = kvm_run.offsets.kvm_valid_regs;
+
+const { value: R } = KVM_EXIT;
+
+const PAYLOADS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
+  [R.KVM_EXIT_IO, kvm_run_io],
+  [R.KVM_EXIT_HYPERCALL, kvm_run_hypercall],
+  [R.KVM_EXIT_MMIO, kvm_run_mmio],
+  [R.KVM_EXIT_FAIL_ENTRY, kvm_run_fail_entry],
+  [R.KVM_EXIT_INTERNAL_ERROR, kvm_run_internal],
+  [R.KVM_EXIT_SYSTEM_EVENT, kvm_run_system_event],
+  [R.KVM_EXIT_MEMORY_FAULT, kvm_run_memory_fault],
+  [R.KVM_EXIT_TDX, kvm_run_tdx],
+  [R.KVM_EXIT_SNP_REQ_CERTS, kvm_run_snp_req_certs],
+]);
+
+/** Undefined when the page may hold what an earlier run left: a failed KVM_RUN carries an exit only for a memory fault. */
+export function describeExit(page: Uint8Array, result: number): string | undefined {
+  const reason = viewOf(page).getUint32(kvm_run.offsets.exit_reason, true);
+  if (result < 0 && reason !== R.KVM_EXIT_MEMORY_FAULT) return undefined;
+  const name = showNamed(BigInt(reason), KVM_EXIT);
+  const payload = PAYLOADS.get(reason);
+  return payload === undefined ? name : `${name} ${payload.format(page, KVM_RUN_EXIT_OFFSET)}`;
+}

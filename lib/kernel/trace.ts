@@ -1,0 +1,192 @@
+/**
+ * Records every call of any Kernel: as a line in strace's manner, and as data from which the call can be repeated elsewhere. What the
+ * system call interface does not have (copies, views, vCPU bookkeeping) is recorded too, but marked, since strace would not see it.
+ */
+import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
+import { CALLS, type CallName, showArgs, showIoctlArg } from './calls.ts';
+import { errnoName } from './errno.ts';
+import type { Kernel } from './kernel.ts';
+import { describeExit, EXIT_BYTES } from './trace-exit.ts';
+
+export interface TraceRecord {
+  /** Number of the call, from 1. */
+  readonly n: number;
+  /** The call of the waist. */
+  readonly call: CallName;
+  /** As in the manual pages; null for what is no system call. */
+  readonly syscall: string | null;
+  /** The ioctl request by name, where it has one. */
+  readonly request?: string;
+  /** Arguments as given: numbers, bigints, strings, and copies of buffers as they were before the call. */
+  readonly args: readonly unknown[];
+  /** Zero or more, or a negated errno. */
+  readonly result: number;
+  readonly errno?: string;
+  /** Contents of the buffers that the call may fill, by index of the argument. */
+  readonly out?: Readonly<Record<number, Uint8Array>>;
+  /** Microseconds that the call took, the recording left out. */
+  readonly micros: number;
+  /** The line, without a number or time. */
+  readonly text: string;
+}
+
+export type TraceSink = (record: TraceRecord) => void;
+
+type AnyCall = (...args: unknown[]) => unknown;
+
+/** Arguments that a call fills, by index. */
+const FILLS: Partial<Record<CallName, readonly number[]>> = {
+  ioctl: [2],
+  fstat: [1],
+  lseek: [3],
+  read: [1],
+  pread: [1],
+  cachestat: [3],
+  mincore: [2],
+  copyOut: [1, 2],
+  copyIn: [2],
+  fill: [3],
+  compare: [2],
+};
+
+const bytesOf = (value: unknown): Uint8Array | undefined =>
+  ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice() : undefined;
+
+const isPointerList = (value: unknown): value is readonly (readonly [number, Uint8Array])[] => Array.isArray(value);
+
+function freeze(value: unknown): unknown {
+  if (typeof value === 'function') return undefined;
+  if (isPointerList(value)) return value.map(([offset, view]) => [offset, bytesOf(view)]);
+  return bytesOf(value) ?? value;
+}
+
+class Tracer {
+  readonly #inner: Kernel;
+  readonly #sink: TraceSink;
+  readonly #kinds = new Map<number, FdKind>();
+  readonly #vcpus = new Map<number, { readonly fd: number; readonly page: number }>();
+  #count = 0;
+
+  constructor(inner: Kernel, sink: TraceSink) {
+    this.#inner = inner;
+    this.#sink = sink;
+  }
+
+  call(call: CallName, args: unknown[]): unknown {
+    if (call === 'vcpuStart') return this.#start(args);
+    const before = args.map(freeze);
+    const method = this.#inner[call] as AnyCall;
+    const start = process.hrtime.bigint();
+    const value = method.apply(this.#inner, args);
+    const micros = Number(process.hrtime.bigint() - start) / 1000;
+    this.#record(call, before, args, typeof value === 'number' ? value : 0, micros);
+    return value;
+  }
+
+  /** Recorded when it is done, as strace does with a call that takes time. */
+  #start(args: unknown[]): unknown {
+    const [vcpu, done] = args as [number, (result: number) => void];
+    const start = process.hrtime.bigint();
+    return this.#inner.vcpuStart(vcpu, (result) => {
+      this.#record('vcpuStart', [vcpu], args, result, Number(process.hrtime.bigint() - start) / 1000);
+      done(result);
+    });
+  }
+
+  #record(call: CallName, before: readonly unknown[], after: readonly unknown[], result: number, micros: number): void {
+    const on = typeof before[0] === 'number' ? this.#kinds.get(before[0]) : undefined;
+    const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on) : undefined;
+    const out: Record<number, Uint8Array> = {};
+    for (const index of FILLS[call] ?? []) {
+      const bytes = bytesOf(after[index]);
+      if (bytes !== undefined) out[index] = bytes;
+    }
+    const isRun = call === 'vcpuRun' || call === 'vcpuStart';
+    const text = isRun ? this.#runText(Number(before[0]), result) : this.#text(call, ioctl, on, before, out[2], result);
+    if (result >= 0) this.#learn(call, ioctl, before, result);
+    this.#count++;
+    this.#sink({
+      n: this.#count,
+      call,
+      syscall: CALLS[call].syscall ?? null,
+      ...(isRun ? { request: 'KVM_RUN' } : ioctl === undefined ? {} : { request: ioctl.name }),
+      args: before,
+      result,
+      ...(result < 0 ? { errno: errnoName(-result) } : {}),
+      ...(Object.keys(out).length === 0 ? {} : { out }),
+      micros,
+      text,
+    });
+  }
+
+  #text(
+    call: CallName,
+    ioctl: Ioctl | undefined,
+    on: FdKind | undefined,
+    before: readonly unknown[],
+    filled: Uint8Array | undefined,
+    result: number,
+  ): string {
+    const shown = showArgs(call, before, on);
+    const fdAt = CALLS[call].args.indexOf('fd');
+    const fdKind = this.#kinds.get(Number(before[fdAt]));
+    if (fdAt >= 0 && fdKind !== undefined) shown[fdAt] = `${String(before[fdAt])}<${fdKind}>`;
+    if (ioctl !== undefined && filled !== undefined && ioctl.travels !== 'in' && result >= 0) {
+      const decoded = showIoctlArg(ioctl, filled);
+      shown[2] = ioctl.travels === 'out' ? decoded : `${shown[2]} => ${decoded}`;
+    }
+    const name = CALLS[call].syscall ?? `[${call}]`;
+    return `${name}(${shown.join(', ')}) = ${this.#shownResult(call, ioctl, result)}`;
+  }
+
+  #shownResult(call: CallName, ioctl: Ioctl | undefined, result: number): string {
+    if (result < 0) return `-1 ${errnoName(-result)}`;
+    if (call === 'mmap') return `0x${result.toString(16)}`;
+    const made = madeKind(call, ioctl, []);
+    return made === undefined ? String(result) : `${result}<${made}>`;
+  }
+
+  #runText(vcpu: number, result: number): string {
+    const place = this.#vcpus.get(vcpu);
+    const line = `ioctl(${place?.fd ?? '?'}<vcpu>, KVM_RUN, 0) = ${result < 0 ? `-1 ${errnoName(-result)}` : result}`;
+    if (place === undefined) return line;
+    const page = new Uint8Array(EXIT_BYTES);
+    this.#inner.copyOut(place.page, page);
+    const exit = describeExit(page, result);
+    return exit === undefined ? line : `${line} <${exit}>`;
+  }
+
+  /** Which descriptor is what, and which vCPU has which page: from the calls that made them. */
+  #learn(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[], result: number): void {
+    const made = madeKind(call, ioctl, args);
+    if (made !== undefined) this.#kinds.set(result, made);
+    else if (call === 'close') this.#kinds.delete(Number(args[0]));
+    else if (call === 'vcpuAttach') this.#vcpus.set(result, { fd: Number(args[0]), page: Number(args[1]) });
+    else if (call === 'vcpuDetach') this.#vcpus.delete(Number(args[0]));
+  }
+}
+
+function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {
+  switch (call) {
+    case 'open':
+      return args[0] === '/dev/kvm' ? 'kvm' : 'file';
+    case 'memfdCreate':
+      return 'memfd';
+    case 'memfdSecret':
+    case 'eventfd':
+      return 'file';
+    case 'ioctl':
+      return ioctl?.makes;
+    default:
+      return undefined;
+  }
+}
+
+/** The same kernel, with every call going to `sink` after it was made. */
+export function traceKernel(inner: Kernel, sink: TraceSink): Kernel {
+  const tracer = new Tracer(inner, sink);
+  const methods: Partial<Record<CallName, AnyCall>> = {};
+  for (const call of Object.keys(CALLS) as CallName[]) methods[call] = (...args) => tracer.call(call, args);
+  const { backend, arch, release } = inner;
+  return { backend, arch, release, ...methods } as unknown as Kernel;
+}

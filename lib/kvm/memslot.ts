@@ -1,0 +1,106 @@
+/** A memslot: a range of guest-physical memory and what backs it. */
+import type { Kernel } from '../kernel/kernel.ts';
+import { Owner } from '../kernel/owner.ts';
+import type { Mapping } from '../memory/mapping.ts';
+import {
+  KVM_GET_DIRTY_LOG,
+  KVM_SET_USER_MEMORY_REGION,
+  kvm_dirty_log,
+  kvm_userspace_memory_region,
+} from '../uapi/index.ts';
+import type { GuestMemfd } from './guest-memfd.ts';
+import type { Vm } from './vm.ts';
+
+export interface MemslotOptions {
+  /** Low 16 bits: slot id; high 16 bits: address space. */
+  readonly slot: number;
+  /** Guest-physical address in bytes, page aligned. */
+  readonly gpa: number;
+  /** Bytes, a multiple of the page size. */
+  readonly size: number;
+  /** Host memory for the shared side, and for KVM's own reads and writes: a mapping, or a bare hva. Default: none (0). */
+  readonly backing?: Mapping | number | bigint;
+  /** Offset into `backing` in bytes. */
+  readonly backingOffset?: number;
+  /** KVM_MEM bits; KVM_MEM_GUEST_MEMFD is added when there is a guestMemfd. */
+  readonly flags?: number;
+  readonly guestMemfd?: GuestMemfd;
+  /** Offset into the guest_memfd in bytes, page aligned. */
+  readonly guestMemfdOffset?: number;
+}
+
+/** Deleting works by the old request for every slot (its flags must be 0 then), so one path serves all releases. */
+function deleter(kernel: Kernel, vmFd: number, slot: number): () => void {
+  return () => {
+    kernel.ioctl(vmFd, KVM_SET_USER_MEMORY_REGION.request, kvm_userspace_memory_region.encode({ slot }));
+  };
+}
+
+export class Memslot extends Owner {
+  readonly vm: Vm;
+  readonly slot: number;
+  readonly size: number;
+  /** Kept so that neither is collected while the slot uses it: a slot does not hold a guest_memfd, the kernel lets it die. */
+  readonly guestMemfd: GuestMemfd | undefined;
+  readonly backing: Mapping | undefined;
+  readonly hva: bigint;
+  #gpa: number;
+  #flags: number;
+
+  /** Not for users: see {@link Vm.addMemslot}. */
+  constructor(vm: Vm, options: MemslotOptions, hva: bigint, flags: number) {
+    super(vm.sys, vm, `memslot ${options.slot}`, deleter(vm.sys.kernel, vm.fd, options.slot));
+    this.vm = vm;
+    this.slot = options.slot;
+    this.size = options.size;
+    this.guestMemfd = options.guestMemfd;
+    this.backing = typeof options.backing === 'object' ? options.backing : undefined;
+    this.hva = hva;
+    this.#gpa = options.gpa;
+    this.#flags = flags;
+  }
+
+  /** Guest-physical address of the first byte. */
+  get gpa(): number {
+    return this.#gpa;
+  }
+
+  /** KVM_MEM bits. */
+  get flags(): number {
+    return this.#flags;
+  }
+
+  /** Moves the slot to another gpa; its contents stay. EINVAL for a slot with a guest_memfd, EEXIST when another slot is there. */
+  move(gpa: number): void {
+    this.#change({ guest_phys_addr: gpa, flags: this.#flags });
+    this.#gpa = gpa;
+  }
+
+  /** Turns KVM_MEM_LOG_DIRTY_PAGES on or off. EINVAL for any other change, and for a slot with a guest_memfd. */
+  setFlags(flags: number): void {
+    this.#change({ guest_phys_addr: this.#gpa, flags });
+    this.#flags = flags;
+  }
+
+  #change(change: { guest_phys_addr: number; flags: number }): void {
+    this.assertOpen();
+    const { slot, size, hva } = this;
+    this.vm.setUserMemoryRegion({ slot, memory_size: size, userspace_addr: hva, ...change });
+  }
+
+  /** Deletes the slot. Like `close`, but a refusal is a KernelError. The memory attributes of its range stay. */
+  delete(): void {
+    this.assertOpen();
+    this.vm.setUserMemoryRegion({ slot: this.slot });
+    this.close();
+  }
+
+  /** KVM_GET_DIRTY_LOG: one bit per page of the slot, lowest first; reading clears the log. ENOENT when it is not kept. */
+  dirtyLog(): Uint8Array {
+    this.assertOpen();
+    const bitmap = new Uint8Array(Math.ceil(this.size / 4096 / 64) * 8);
+    const request = kvm_dirty_log.encode({ slot: this.slot });
+    this.vm.ioctl(KVM_GET_DIRTY_LOG, request, [[kvm_dirty_log.offsets.dirty_bitmap, bitmap]]);
+    return bitmap;
+  }
+}

@@ -1,0 +1,145 @@
+/** A virtual machine: its memory layout, its private memory, its vCPUs. */
+import { Descriptor } from '../kernel/descriptor.ts';
+import type { Int } from '../kernel/kernel.ts';
+import { Mapping } from '../memory/mapping.ts';
+import {
+  GUEST_MEMFD_FLAG,
+  KVM_CAP,
+  KVM_CHECK_EXTENSION,
+  KVM_CREATE_GUEST_MEMFD,
+  KVM_CREATE_IRQCHIP,
+  KVM_CREATE_VCPU,
+  KVM_ENABLE_CAP,
+  KVM_MEM,
+  KVM_MEMORY_ATTRIBUTE,
+  KVM_SET_MEMORY_ATTRIBUTES,
+  KVM_SET_TSS_ADDR,
+  KVM_SET_USER_MEMORY_REGION,
+  KVM_SET_USER_MEMORY_REGION2,
+  kvm_create_guest_memfd,
+  kvm_enable_cap,
+  kvm_memory_attributes,
+  kvm_userspace_memory_region,
+  kvm_userspace_memory_region2,
+} from '../uapi/index.ts';
+import { GuestMemfd } from './guest-memfd.ts';
+import type { Kvm } from './kvm.ts';
+import { Memslot, type MemslotOptions } from './memslot.ts';
+import { Vcpu } from './vcpu.ts';
+
+type Region = Parameters<typeof kvm_userspace_memory_region.encode>[0];
+type Region2 = Parameters<typeof kvm_userspace_memory_region2.encode>[0];
+
+export class Vm extends Descriptor {
+  /** The VM type that it was created with. */
+  readonly type: bigint;
+  readonly #vcpuMmapSize: number;
+
+  /** Not for users: see {@link Kvm.createVm}. */
+  constructor(kvm: Kvm, fd: number, type: Int, vcpuMmapSize: number) {
+    super(kvm.sys, kvm, 'vm', fd);
+    this.type = BigInt(type);
+    this.#vcpuMmapSize = vcpuMmapSize;
+  }
+
+  /** KVM_CHECK_EXTENSION for this VM: 0 when the capability is absent. */
+  checkExtension(capability: number): number {
+    return this.ioctl(KVM_CHECK_EXTENSION, capability);
+  }
+
+  /** KVM_ENABLE_CAP. EINVAL for a capability that cannot be enabled, or for flags or arguments that it does not take. */
+  enableCap(capability: number, args: readonly Int[] = [], flags = 0): number {
+    return this.ioctl(KVM_ENABLE_CAP, kvm_enable_cap.encode({ cap: capability, flags, args }));
+  }
+
+  /**
+   * Lets hypercalls end KVM_RUN: a mask of 1 << number; 1 << 12 is KVM_HC_MAP_GPA_RANGE, 0 turns it off. EINVAL for other bits. Before
+   * the guest asks, or it gets -KVM_ENOSYS.
+   */
+  enableExitHypercall(mask: Int): void {
+    this.enableCap(KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL, [mask]);
+  }
+
+  /** GUEST_MEMFD_FLAG bits that this VM's files may have (KVM_CAP_GUEST_MEMFD_FLAGS; 0 before Linux 6.18). */
+  guestMemfdFlags(): number {
+    return this.checkExtension(KVM_CAP.value.KVM_CAP_GUEST_MEMFD_FLAGS);
+  }
+
+  /**
+   * KVM_CREATE_GUEST_MEMFD, Linux 6.8; virt/kvm/guest_memfd.c. `size` in bytes. EINVAL when the size is no positive multiple of the page
+   * size or a flag is not offered, ENOTTY on older kernels. The descriptor is close-on-exec, unlike what the kernel hands out.
+   */
+  createGuestMemfd(size: Int, flags: Int | { readonly mmap?: boolean; readonly initShared?: boolean } = 0): GuestMemfd {
+    const bits = typeof flags === 'object' ? flagBits(flags) : BigInt(flags);
+    const fd = this.ioctl(KVM_CREATE_GUEST_MEMFD, kvm_create_guest_memfd.encode({ size, flags: bits }));
+    return new GuestMemfd(this, fd, bits);
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION as it is: create, move, change or (size 0) delete a slot. The checks and errnos are listed at addMemslot. */
+  setUserMemoryRegion(region: Region): void {
+    this.ioctl(KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region.encode(region));
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION2 as it is (Linux 6.8; ENOTTY before). */
+  setUserMemoryRegion2(region: Region2): void {
+    this.ioctl(KVM_SET_USER_MEMORY_REGION2, kvm_userspace_memory_region2.encode(region));
+  }
+
+  /**
+   * Creates a memslot; by KVM_SET_USER_MEMORY_REGION2 when it has a guest_memfd, by the older request otherwise. EINVAL: unaligned, too
+   * large, slot id or flags not offered, file of another VM or too small. EEXIST: the gpa range is taken, or (since 7.2; EINVAL before)
+   * the file's range is bound already. EBADF: no such guest_memfd. virt/kvm/kvm_main.c
+   */
+  addMemslot(options: MemslotOptions): Memslot {
+    const { slot, gpa, size, backing = 0, backingOffset = 0, guestMemfd, guestMemfdOffset = 0 } = options;
+    const hva = BigInt(backing instanceof Mapping ? backing.hva : backing) + BigInt(backingOffset);
+    const flags = (options.flags ?? 0) | (guestMemfd === undefined ? 0 : KVM_MEM.value.KVM_MEM_GUEST_MEMFD);
+    const region = { slot, flags, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };
+    if (guestMemfd === undefined) this.setUserMemoryRegion(region);
+    else this.setUserMemoryRegion2({ ...region, guest_memfd_offset: guestMemfdOffset, guest_memfd: guestMemfd.fd });
+    return new Memslot(this, options, hva, flags);
+  }
+
+  /** KVM_MEMORY_ATTRIBUTE bits that this VM knows (KVM_CAP_MEMORY_ATTRIBUTES): 0 for a VM without private memory. */
+  memoryAttributes(): number {
+    return this.checkExtension(KVM_CAP.value.KVM_CAP_MEMORY_ATTRIBUTES);
+  }
+
+  /**
+   * KVM_SET_MEMORY_ATTRIBUTES, Linux 6.8: sets the attributes of a range of gpas, with or without slots. ENOTTY on a kernel without
+   * attributes; EINVAL for bits that this VM lacks, an unaligned or empty range. Contents are not touched.
+   */
+  setMemoryAttributes(gpa: Int, size: Int, attributes: Int, flags: Int = 0): void {
+    this.ioctl(KVM_SET_MEMORY_ATTRIBUTES, kvm_memory_attributes.encode({ address: gpa, size, attributes, flags }));
+  }
+
+  /** Marks a range private: setMemoryAttributes with KVM_MEMORY_ATTRIBUTE_PRIVATE. */
+  setPrivate(gpa: Int, size: Int): void {
+    this.setMemoryAttributes(gpa, size, KVM_MEMORY_ATTRIBUTE.value.KVM_MEMORY_ATTRIBUTE_PRIVATE);
+  }
+
+  /** Marks a range shared: setMemoryAttributes with no bit. */
+  setShared(gpa: Int, size: Int): void {
+    this.setMemoryAttributes(gpa, size, 0);
+  }
+
+  /** KVM_CREATE_VCPU. EEXIST for an id in use, EINVAL beyond KVM_CAP_MAX_VCPU_ID. */
+  createVcpu(id = 0): Vcpu {
+    return new Vcpu(this, this.ioctl(KVM_CREATE_VCPU, id), id, this.#vcpuMmapSize);
+  }
+
+  /** x86: KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel. Before any vCPU. */
+  createIrqchip(): void {
+    this.ioctl(KVM_CREATE_IRQCHIP);
+  }
+
+  /** x86, Intel: KVM_SET_TSS_ADDR: three pages below 4 GiB that no slot covers. */
+  setTssAddr(gpa: number): void {
+    this.ioctl(KVM_SET_TSS_ADDR, gpa);
+  }
+}
+
+function flagBits(flags: { readonly mmap?: boolean; readonly initShared?: boolean }): bigint {
+  const { GUEST_MEMFD_FLAG_MMAP, GUEST_MEMFD_FLAG_INIT_SHARED } = GUEST_MEMFD_FLAG.value;
+  return BigInt((flags.mmap ? GUEST_MEMFD_FLAG_MMAP : 0) | (flags.initShared ? GUEST_MEMFD_FLAG_INIT_SHARED : 0));
+}

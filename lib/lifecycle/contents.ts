@@ -1,0 +1,84 @@
+/** What the guest programs of a lifecycle do and what memory must hold: computed on the host from what was really written. */
+import { type GuestProgram, patternBytes, program } from '../guest/index.ts';
+import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { Unexpected } from './words.ts';
+
+const MASK = (1n << 64n) - 1n;
+/** Multiplier of Knuth's MMIX generator: makes a value that no host write contains. */
+const MULTIPLIER = 6364136223846793005n;
+const REFILL = 0x5a;
+
+export function checkContents(what: string, actual: bigint, expected: bigint): void {
+  if (actual === expected) return;
+  throw new Unexpected(`${what} is 0x${actual.toString(16)}, must be 0x${expected.toString(16)}`);
+}
+
+function sumWords(bytes: Uint8Array): bigint {
+  const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
+  let sum = 0n;
+  for (const word of words) sum += word;
+  return sum & MASK;
+}
+
+/** The private memory as it must be when the guest starts: the initial contents, and what the host could still write afterwards. */
+function initialBytes(stage: Stage): Uint8Array {
+  const bytes = patternBytes(PRIVATE_GPA, stage.size, INITIAL);
+  if (stage.design.promises.hostAccessAfterComplete === 'ok')
+    bytes.fill(0xdd, stage.size - PAGE, stage.size - PAGE + 8);
+  return bytes;
+}
+
+/** The guest adds up all words. */
+export const checksumProgram = (stage: Stage): GuestProgram =>
+  program({ arch: 'x64' }, (g) => g.report(0, g.checksum(PRIVATE_GPA, stage.size)));
+
+export const expectedChecksum = (stage: Stage): bigint => sumWords(initialBytes(stage));
+
+/** Where the guest keeps its own value: the second page. */
+const OWN = PRIVATE_GPA + PAGE;
+
+/** The guest multiplies the first word, stores the product, reads it back and reports it. */
+export function writeProgram(stage: Stage): { program: GuestProgram; value: bigint } {
+  const view = new DataView(initialBytes(stage).buffer);
+  const value = (view.getBigUint64(0, true) * MULTIPLIER + 1n) & MASK;
+  const write = program({ arch: 'x64' }, (g) => {
+    g.store(OWN, g.load(PRIVATE_GPA).mul(MULTIPLIER).add(1));
+    g.report(1, g.load(OWN));
+  });
+  return { program: write, value };
+}
+
+export function punchedProgram(stage: Stage): GuestProgram {
+  const { offset, length } = stage.converted;
+  return program({ arch: 'x64' }, (g) => g.report(2, g.checksum(PRIVATE_GPA + offset, length)));
+}
+
+/** The guest checks the host's refill, then answers with its sum in the first word. */
+export function sharedProgram(stage: Stage): { program: GuestProgram; answer: bigint } {
+  const { offset, length } = stage.converted;
+  const gpa = PRIVATE_GPA + offset;
+  const answer = sumWords(new Uint8Array(length).fill(REFILL));
+  const check = program({ arch: 'x64' }, (g) => {
+    g.check(gpa, length, REFILL);
+    g.store(gpa, g.checksum(gpa, length));
+    g.report(3, g.load(gpa));
+  });
+  return { program: check, answer };
+}
+
+/** Pages around the converted range, and the guest's own value, must be as they were. */
+export function hostSees(stage: Stage): { program: GuestProgram; detail: string } {
+  const { offset, length } = stage.converted;
+  const before = PRIVATE_GPA + offset - PAGE;
+  const after = PRIVATE_GPA + offset + length;
+  const { value } = writeProgram(stage);
+  const check = program({ arch: 'x64' }, (g) => {
+    g.check(before, PAGE, INITIAL);
+    g.check(after, PAGE, INITIAL);
+    g.check(OWN, 8, value);
+  });
+  return {
+    program: check,
+    detail: "the pages before and after the converted range and the guest's own value are as they were",
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * guest_memfd as of Linux 6.18: created with MMAP and INIT_SHARED, it is an ordinary shared file of one VM for all its life. The kernel
+ * knows no UNBOUND and no completion: the requests of the discussion that need them succeed here, and nobody enforces their rules.
+ */
+import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
+import type { Memslot } from '../../kvm/memslot.ts';
+import type { Vm } from '../../kvm/vm.ts';
+import type { Mapping } from '../../memory/mapping.ts';
+import { KVM_MEM } from '../../uapi/index.ts';
+import type { Design, Done, Memfile, Range } from './design.ts';
+
+export class MmapMemfile implements Memfile {
+  protected readonly file: GuestMemfd;
+  readonly #size: number;
+  #slot: Memslot | undefined;
+  #slotMapping: Mapping | undefined;
+
+  constructor(vm: Vm, size: number) {
+    this.file = vm.createGuestMemfd(size, { mmap: true, initShared: true });
+    this.#size = size;
+  }
+
+  /**
+   * The guest is served from the file, but KVM's own reads and writes of guest memory (its instruction emulator, its page walks) go through
+   * userspace_addr. So the same pages are mapped there; nobody is given that mapping.
+   */
+  bind(slot: number, gpa: number): Memslot {
+    const mapping = this.file.map();
+    try {
+      this.#slot = this.file.vm.addMemslot({ slot, gpa, size: this.#size, backing: mapping, guestMemfd: this.file });
+    } catch (error) {
+      mapping.close();
+      throw error;
+    }
+    this.#slotMapping = mapping;
+    return this.#slot;
+  }
+
+  bindElsewhere(other: Vm): void {
+    other.setUserMemoryRegion2({
+      slot: 0,
+      flags: KVM_MEM.value.KVM_MEM_GUEST_MEMFD,
+      guest_phys_addr: 0,
+      memory_size: this.#size,
+      guest_memfd: this.file.fd,
+    });
+  }
+
+  hostMap({ offset, length }: Range): Mapping {
+    return this.file.map({ offset, length });
+  }
+
+  complete(): Done {
+    return { detail: 'the kernel has no such operation, and the file stays as it was', enforcedBy: 'nobody' };
+  }
+
+  toShared(range: Range): Done {
+    return this.#punch(
+      range,
+      'the hole is punched: contents are gone, and the host could reach the range before as well',
+    );
+  }
+
+  toPrivate(range: Range): Done {
+    return this.#punch(range, 'the hole is punched again: the host can still map the range');
+  }
+
+  #punch({ offset, length }: Range, detail: string): Done {
+    this.file.punchHole(offset, length);
+    return { detail, enforcedBy: 'nobody' };
+  }
+
+  residentPages(): number {
+    return this.file.residency().cache;
+  }
+
+  close(): void {
+    this.#slot?.close();
+    this.#slotMapping?.close();
+    this.file.close();
+  }
+}
+
+export const guestMemfdMmap: Design = {
+  name: 'guest-memfd-mmap',
+  summary: 'guest_memfd of Linux 6.18, mappable and initially shared: an ordinary shared file of one VM',
+  initialState: 'brand-new',
+  promises: {
+    hostAccessBeforeBind: 'ok',
+    bindToSecondVm: 'refused',
+    completeWithLiveMapping: 'ok',
+    hostAccessAfterComplete: 'ok',
+    hostAccessToShared: 'ok',
+    hostAccessAfterTakenBack: 'ok',
+  },
+  create: (vm, size) => new MmapMemfile(vm, size),
+};

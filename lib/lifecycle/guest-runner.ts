@@ -1,0 +1,73 @@
+/** Runs guest programs on one vCPU, one after the other, and collects what they report. */
+import { type GuestProgram, ReportCollector, x64 } from '../guest/index.ts';
+import type { DecodedExit, Exit, MmioExit } from '../kvm/exits.ts';
+import type { Vcpu } from '../kvm/vcpu.ts';
+import type { Vm } from '../kvm/vm.ts';
+import type { Mapping } from '../memory/mapping.ts';
+import { Unexpected } from './words.ts';
+
+export interface GuestRun {
+  /** The values that the program reported, by tag, in order. */
+  readonly reports: ReadonlyMap<number, bigint>;
+  /** Times that the guest left KVM_RUN. */
+  readonly exits: number;
+}
+
+const isDecoded = (exit: Exit): exit is DecodedExit => !('other' in exit);
+
+const isWrite = (exit: Exit): exit is MmioExit => exit.name === 'KVM_EXIT_MMIO' && (exit as MmioExit).isWrite;
+
+function describe(exit: Exit): string {
+  if (!isDecoded(exit)) return `${exit.name ?? 'exit'} (${exit.reason})`;
+  switch (exit.name) {
+    case 'KVM_EXIT_MMIO':
+      return `MMIO ${exit.isWrite ? 'write' : 'read'} of ${exit.length} bytes at gpa 0x${exit.gpa.toString(16)}, which no memslot backs`;
+    case 'KVM_EXIT_MEMORY_FAULT':
+      return `memory fault (${exit.code}) on ${exit.private ? 'private' : 'shared'} gpa 0x${exit.gpa.toString(16)}, ${exit.size} bytes`;
+    case 'KVM_EXIT_INTERNAL_ERROR':
+      return `KVM internal error ${exit.suberrorName ?? exit.suberror}`;
+    default:
+      return exit.name;
+  }
+}
+
+export class GuestRunner {
+  readonly #vcpu: Vcpu;
+  readonly #memory: Mapping;
+  readonly #signal: AbortSignal;
+
+  /** @param memory backs the guest's memory from gpa 0 on: programs and page tables go there. */
+  constructor(vm: Vm, memory: Mapping, signal: AbortSignal) {
+    this.#vcpu = vm.createVcpu();
+    this.#memory = memory;
+    this.#signal = signal;
+  }
+
+  /** Runs a program to its halt. Unexpected for any exit that is neither a report nor the halt, and for a check that fails. */
+  async run(program: GuestProgram): Promise<GuestRun> {
+    const start = x64.startState(program);
+    for (const { gpa, bytes } of start.memory) this.#memory.write(gpa, bytes);
+    this.#vcpu.x64.updateSregs(start.sregs);
+    this.#vcpu.x64.setRegs(start.regs);
+    const reports = new Map<number, bigint>();
+    const collector = new ReportCollector(program.reportGpa);
+    for (let exits = 1; ; exits++) {
+      const exit = await this.#vcpu.run({ signal: this.#signal });
+      if (exit.name === 'KVM_EXIT_HLT') return { reports, exits };
+      if (exit.name === 'KVM_EXIT_INTR') continue;
+      const event = isWrite(exit) ? collector.accept(exit) : undefined;
+      if (event === undefined) throw new Unexpected(`the guest stopped: ${describe(exit)}`);
+      if (event === 'pending') continue;
+      if (event.kind === 'report') reports.set(event.tag, event.value);
+      else if (!event.passed) {
+        const { gpa, expected, actual } = event;
+        const words = `expected 0x${expected.toString(16)}, got 0x${actual.toString(16)}`;
+        throw new Unexpected(`the guest found other contents at gpa 0x${gpa.toString(16)}: ${words}`);
+      }
+    }
+  }
+
+  close(): void {
+    this.#vcpu.close();
+  }
+}

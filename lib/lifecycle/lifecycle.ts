@@ -1,0 +1,75 @@
+/** Carries out one lifecycle: a design, a technology, a kernel, a running guest. */
+import { UnsupportedError } from '../kernel/errors.ts';
+import type { Sys } from '../kernel/sys.ts';
+import { Kvm } from '../kvm/kvm.ts';
+import { CallCounter } from './call-counter.ts';
+import { DESIGNS, type Design } from './designs/index.ts';
+import { Ledger } from './ledger.ts';
+import { playLifecycle } from './script.ts';
+import { PAGE, Stage } from './stage.ts';
+import { designSupport, requireSupport, technologySupport } from './support.ts';
+import { TECHNOLOGIES, type Technology } from './technologies/index.ts';
+import type { LifecycleReport, Step } from './words.ts';
+
+/** Room for the pages that are converted, their neighbours and the guest's own. */
+const LEAST_PAGES = 8;
+
+export interface LifecycleOptions {
+  /** Name of the design. Default `unbound-first`. */
+  readonly design?: string;
+  /** Name of the technology. Default `none`. */
+  readonly technology?: string;
+  /** Bytes of private memory; a multiple of 4096, at least 32 KiB. Default 2 MiB. */
+  readonly size?: number;
+  /** Ends the lifecycle between steps and interrupts a running guest; everything is closed before it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Called after every step. */
+  readonly onStep?: (step: Step) => void;
+}
+
+/** Finds a design or technology by name. Names of the vocabulary that nothing here carries out are unsupported, others unknown. */
+function pick<T extends Design | Technology>(
+  kind: string,
+  name: string,
+  of: readonly T[],
+  names: readonly string[],
+): T {
+  const found = of.find((item) => item.name === name);
+  if (found !== undefined) return found;
+  if (!names.includes(name)) throw new RangeError(`unknown ${kind} ${name}; there are ${names.join(', ')}`);
+  throw new UnsupportedError(
+    `${kind} ${name}`,
+    'privmem does not carry it out yet',
+    `use one of ${of.map((item) => item.name).join(', ')}`,
+  );
+}
+
+/** RangeError for a name or size that makes no sense, UnsupportedError for what this kernel cannot do. */
+export async function runLifecycle(sys: Sys, options: LifecycleOptions = {}): Promise<LifecycleReport> {
+  const { design: designName = 'unbound-first', technology: technologyName = 'none', size = 512 * PAGE } = options;
+  if (!Number.isSafeInteger(size) || size % PAGE !== 0 || size < LEAST_PAGES * PAGE) {
+    throw new RangeError(`size must be a multiple of ${PAGE} bytes and at least ${LEAST_PAGES * PAGE}, got ${size}`);
+  }
+  const counter = new CallCounter(sys.kernel);
+  const kvm = Kvm.open(counter.sys);
+  try {
+    const technologies = technologySupport(kvm);
+    const designs = designSupport(kvm);
+    const technology = pick('technology', technologyName, TECHNOLOGIES, Object.keys(technologies));
+    const design = pick('design', designName, DESIGNS, Object.keys(designs));
+    requireSupport(`technology ${technologyName}`, technologies[technologyName]);
+    requireSupport(`design ${designName}`, designs[designName]);
+    const ledger = new Ledger(counter, options.onStep);
+    const stage = new Stage(kvm, design, technology, size);
+    try {
+      await playLifecycle(stage, ledger, options.signal ?? new AbortController().signal);
+    } finally {
+      stage.close();
+    }
+    const { backend, release, arch } = sys.kernel;
+    const { passed, steps } = ledger;
+    return { backend, kernel: release, arch, design: design.name, technology: technology.name, size, passed, steps };
+  } finally {
+    kvm.close();
+  }
+}

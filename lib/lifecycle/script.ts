@@ -1,0 +1,199 @@
+/**
+ * The intents of a lifecycle, in order. The same script runs under every design; what it meets differs, and is recorded, not assumed.
+ */
+import { patternBytes } from '../guest/index.ts';
+import type { Mapping } from '../memory/mapping.ts';
+import {
+  checkContents,
+  checksumProgram,
+  expectedChecksum,
+  hostSees,
+  punchedProgram,
+  sharedProgram,
+  writeProgram,
+} from './contents.ts';
+import { GuestRunner } from './guest-runner.ts';
+import type { Ledger, StepResult } from './ledger.ts';
+import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import type { Outcome } from './words.ts';
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
+const pages = (bytes: number): string => `${bytes / PAGE} page${bytes === PAGE ? '' : 's'}`;
+
+/** A host access that the discussion wants to see refused at this moment. */
+function hostAccess(stage: Stage, range: { offset: number; length: number }, byte: number, done: string): StepResult {
+  const mapping = stage.needMemfile().hostMap(range);
+  try {
+    mapping.fill(byte, { length: 8 });
+  } finally {
+    mapping.close();
+  }
+  return { detail: `${done}: mapped and written, nobody objects`, enforcedBy: 'nobody' };
+}
+
+export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortSignal): Promise<void> {
+  const { design, technology, size } = stage;
+  const { promises } = design;
+  const all = { offset: 0, length: size };
+  let loader: Mapping | undefined;
+  let runner: GuestRunner | undefined;
+
+  const step = async (name: string, expect: Outcome, body: () => StepResult | Promise<StepResult>): Promise<void> => {
+    signal.throwIfAborted();
+    await ledger.step({ name, expect }, body);
+  };
+  const run = (): GuestRunner => {
+    runner ??= new GuestRunner(stage.needVm(), sharedMapping(stage), signal);
+    return runner;
+  };
+
+  try {
+    await ledger.step({ name: 'create', to: design.initialState }, () => {
+      stage.vm = technology.createVm(stage.kvm);
+      stage.memfile = design.create(stage.vm, size);
+      return { detail: `${pages(size)} for a VM of technology ${technology.name}` };
+    });
+    await step('host-access-before-bind', promises.hostAccessBeforeBind, () =>
+      hostAccess(stage, { offset: 0, length: PAGE }, 0xee, 'before bind'),
+    );
+    await step('share', 'ok', () => {
+      const file = stage.makeShared();
+      return { detail: `a memfd with seals 0x${file.seals.toString(16)} is the shared side, 1 MiB at gpa 0` };
+    });
+    await ledger.step({ name: 'bind', to: 'bound' }, () => {
+      const slot = stage.bind();
+      return { detail: `memslot ${slot.slot} at gpa 0x${slot.gpa.toString(16)}` };
+    });
+    await step('bind-to-second-vm', promises.bindToSecondVm, () => {
+      const other = technology.createVm(stage.kvm);
+      try {
+        stage.needMemfile().bindElsewhere(other);
+      } finally {
+        other.close();
+      }
+      return { detail: 'a second VM bound the same file', enforcedBy: 'nobody' };
+    });
+    await step('fill', 'ok', () => {
+      loader = stage.needMemfile().hostMap(all);
+      loader.write(0, patternBytes(PRIVATE_GPA, size, INITIAL));
+      return {
+        detail: `initial contents written through a mapping; the file holds ${stage.needMemfile().residentPages()} pages`,
+      };
+    });
+    await step('complete-with-live-mapping', promises.completeWithLiveMapping, () => stage.needMemfile().complete());
+    await step('remove-mapping', 'ok', () => {
+      loader?.close();
+      return { detail: "the loader's mapping is gone" };
+    });
+    await ledger.step({ name: 'complete', to: 'initialized' }, () => stage.needMemfile().complete());
+    await step('host-access-after-complete', promises.hostAccessAfterComplete, () =>
+      hostAccess(stage, { offset: size - PAGE, length: PAGE }, 0xdd, 'after completion'),
+    );
+    await step('guest-reads-initial-contents', 'ok', () => guestReads(stage, run()));
+    await step('guest-writes', 'ok', () => guestWrites(stage, run()));
+    await step('convert-to-shared', 'ok', () => stage.needMemfile().toShared(stage.converted));
+    await step('guest-reads-converted-range', 'lost', () => guestSeesZeros(stage, run()));
+    await step('host-refills', promises.hostAccessToShared, () => hostRefills(stage));
+    await step('guest-answers', 'ok', () => guestAnswers(stage, run()));
+    await step('convert-to-private', 'ok', () => stage.needMemfile().toPrivate(stage.converted));
+    await step('host-access-after-taken-back', promises.hostAccessAfterTakenBack, () =>
+      hostAccess(stage, { offset: stage.converted.offset, length: PAGE }, 0, 'after the range was taken back'),
+    );
+    await step('neighbours-untouched', 'ok', () => neighbours(stage, run()));
+    await step('host-reads-private-page', 'fault', () => hostReadsPrivatePage(stage));
+  } finally {
+    loader?.close();
+    runner?.close();
+  }
+  await ledger.step({ name: 'close', to: 'closed' }, () => {
+    stage.close();
+    return { detail: 'slots deleted, file, VM and vCPU closed' };
+  });
+}
+
+function sharedMapping(stage: Stage): Mapping {
+  if (stage.shared === undefined) throw new Error('the lifecycle has no shared memory yet');
+  return stage.shared.mapping;
+}
+
+/** The host's own disturbances are part of what the guest finds: where nobody refused them, they changed the contents. */
+async function guestReads(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { reports, exits } = await runner.run(checksumProgram(stage));
+  const sum = reports.get(0) ?? 0n;
+  const expected = expectedChecksum(stage);
+  checkContents('the sum of all words', sum, expected);
+  return { detail: `the guest read ${pages(stage.size)} in ${exits} exits`, reported: { checksum: hex(sum) } };
+}
+
+async function guestWrites(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { program, value } = writeProgram(stage);
+  const { reports } = await runner.run(program);
+  const answer = reports.get(1) ?? 0n;
+  checkContents('what the guest computed', answer, value);
+  return {
+    detail: 'the guest wrote a value of its own into private memory and read it back',
+    reported: { computed: hex(answer) },
+  };
+}
+
+async function guestSeesZeros(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { reports } = await runner.run(punchedProgram(stage));
+  checkContents('the sum of the converted range', reports.get(2) ?? -1n, 0n);
+  return {
+    outcome: 'lost',
+    detail: 'the guest reads zeros: a punched hole does not keep contents',
+    enforcedBy: 'kernel',
+  };
+}
+
+function hostRefills(stage: Stage): StepResult {
+  const mapping = stage.needMemfile().hostMap(stage.converted);
+  try {
+    mapping.fill(0x5a);
+  } finally {
+    mapping.close();
+  }
+  return {
+    detail: `the host mapped the converted ${pages(stage.converted.length)} and filled them`,
+    enforcedBy: 'kernel',
+  };
+}
+
+async function guestAnswers(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { program, answer } = sharedProgram(stage);
+  const { reports } = await runner.run(program);
+  checkContents('what the guest found of the refill', reports.get(3) ?? 0n, answer);
+  const mapping = stage.needMemfile().hostMap(stage.converted);
+  try {
+    const seen = mapping.readU64(0);
+    checkContents("the guest's answer as the host reads it", seen, answer);
+    return {
+      detail: 'the guest checked the refill and answered in it; the host read the answer',
+      reported: { answer: hex(seen) },
+    };
+  } finally {
+    mapping.close();
+  }
+}
+
+async function neighbours(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { detail, program } = hostSees(stage);
+  await runner.run(program);
+  return { detail };
+}
+
+/** A file of the same VM whose pages start private: what the host meets when it touches one. */
+function hostReadsPrivatePage(stage: Stage): StepResult {
+  const file = stage.needVm().createGuestMemfd(PAGE, { mmap: true });
+  try {
+    const mapping = file.map();
+    try {
+      mapping.read(0, 8);
+    } finally {
+      mapping.close();
+    }
+  } finally {
+    file.close();
+  }
+  return { detail: 'a page of a guest_memfd without INIT_SHARED could be read', enforcedBy: 'nobody' };
+}

@@ -1,0 +1,79 @@
+/** What a lifecycle plays on: one VM, its shared memory, the memfile under test, a second VM. */
+import { addressPattern, type Pattern } from '../guest/index.ts';
+import type { Kvm } from '../kvm/kvm.ts';
+import type { Memslot } from '../kvm/memslot.ts';
+import type { Vm } from '../kvm/vm.ts';
+import type { Mapping } from '../memory/mapping.ts';
+import { Memfd } from '../memory/memfd.ts';
+import { F_SEAL } from '../uapi/index.ts';
+import type { Design, Memfile, Range } from './designs/index.ts';
+import type { Technology } from './technologies/index.ts';
+
+/** The shared side: programs, page tables, everything that is no secret. Guest-physical 0, 1 MiB. */
+export const SHARED_SIZE = 0x100000;
+/** Where the private memory lies: above 4 GiB, away from everything that a PC has below. */
+export const PRIVATE_GPA = 0x1_0000_0000;
+export const PAGE = 4096;
+
+const SHARED_SLOT = 0;
+const PRIVATE_SLOT = 1;
+
+/** Initial contents: every word is its own gpa XOR this, so that a page at a wrong place is noticed. */
+export const INITIAL: Pattern = addressPattern(0x5eed_0000_0000_0001n);
+
+export class Stage {
+  readonly kvm: Kvm;
+  readonly design: Design;
+  readonly technology: Technology;
+  /** Bytes of private memory. */
+  readonly size: number;
+  vm: Vm | undefined;
+  memfile: Memfile | undefined;
+  shared: { readonly file: Memfd; readonly mapping: Mapping; readonly slot: Memslot } | undefined;
+
+  constructor(kvm: Kvm, design: Design, technology: Technology, size: number) {
+    this.kvm = kvm;
+    this.design = design;
+    this.technology = technology;
+    this.size = size;
+  }
+
+  /** The range that is converted: two pages in the middle. */
+  get converted(): Range {
+    return { offset: Math.floor(this.size / PAGE / 2) * PAGE, length: 2 * PAGE };
+  }
+
+  needVm(): Vm {
+    if (this.vm === undefined) throw new Error('the lifecycle has no VM yet');
+    return this.vm;
+  }
+
+  needMemfile(): Memfile {
+    if (this.memfile === undefined) throw new Error('the lifecycle has no memfile yet');
+    return this.memfile;
+  }
+
+  /** An ordinary memfd, sealed so that its size cannot change under the guest. */
+  makeShared(): Memfd {
+    const file = Memfd.create(this.kvm.sys, { name: 'privmem-shared', size: SHARED_SIZE });
+    const { F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL } = F_SEAL.value;
+    file.addSeals(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    const mapping = file.map();
+    const slot = this.needVm().addMemslot({ slot: SHARED_SLOT, gpa: 0, size: SHARED_SIZE, backing: mapping });
+    this.shared = { file, mapping, slot };
+    return file;
+  }
+
+  bind(): Memslot {
+    return this.needMemfile().bind(PRIVATE_SLOT, PRIVATE_GPA);
+  }
+
+  /** Closes whatever is open, in the order that every technology allows. */
+  close(): void {
+    this.memfile?.close();
+    this.shared?.slot.close();
+    this.shared?.mapping.close();
+    this.shared?.file.close();
+    this.vm?.close();
+  }
+}

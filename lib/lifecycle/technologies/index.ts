@@ -1,0 +1,6 @@
+/** The technologies that lifecycles can be carried out with. */
+import { none } from './none.ts';
+import type { Technology } from './technology.ts';
+
+export const TECHNOLOGIES: readonly Technology[] = [none];
+export type { Technology } from './technology.ts';

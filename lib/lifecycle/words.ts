@@ -1,0 +1,83 @@
+/** The vocabulary of a lifecycle: the states of April 2022, outcomes, and who enforced what. */
+
+/** `none` is before creation; the rest is the discussion's own vocabulary. */
+export type State =
+  | 'none'
+  /** Created; nothing is allowed but bind and close. */
+  | 'unbound'
+  /** Created by a design without UNBOUND: an ordinary shared file that no technology knows about. */
+  | 'brand-new'
+  /** Tied to a VM, in the initial state of its technology. */
+  | 'bound'
+  /** Initialisation declared complete: earlier mappings are gone, no new host access. */
+  | 'initialized'
+  | 'closed';
+
+export type Outcome =
+  | 'ok'
+  /** A call or a request was turned down. */
+  | 'refused'
+  /** An access to memory met a signal. */
+  | 'fault'
+  /** It went through, and data did not survive it. */
+  | 'lost'
+  /** The kernel at hand cannot do it. */
+  | 'unsupported';
+
+/**
+ * Who makes the rule of the step hold. `kernel`: it acted or refused. `library`: the design's rule is kept by this package only; another
+ * program would get through. `nobody`: the discussion asks for a rule here and nothing keeps it.
+ */
+export type Enforcer = 'kernel' | 'library' | 'nobody';
+
+export interface Step {
+  readonly name: string;
+  readonly from: State;
+  readonly to: State;
+  readonly outcome: Outcome;
+  /** By name, for a refusal by the kernel. */
+  readonly errno?: string;
+  /** The signal and its code, for a fault: `SIGBUS BUS_ADRERR`. */
+  readonly fault?: string;
+  readonly enforcedBy: Enforcer;
+  /** System calls made. */
+  readonly calls: number;
+  /** Wall time of the step in microseconds, the guest's included. */
+  readonly micros: number;
+  readonly detail: string;
+  /** What usually causes the refusal, and the next step. */
+  readonly hint?: string;
+  /** Values that the guest reported in this step, in hexadecimal, by what they mean. */
+  readonly reported?: Readonly<Record<string, string>>;
+  /** Whether the outcome is what the design promises, and every content as it must be. */
+  readonly expected: boolean;
+}
+
+export interface LifecycleReport {
+  readonly backend: 'kvm' | 'sim';
+  /** Release of the kernel, as `uname -r` gives it. */
+  readonly kernel: string;
+  readonly arch: string;
+  readonly design: string;
+  readonly technology: string;
+  /** Size of the private memory in bytes. */
+  readonly size: number;
+  readonly passed: boolean;
+  readonly steps: readonly Step[];
+}
+
+/** A rule that this package keeps for a design whose kernel does not. */
+export class LibraryRefusal extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'LibraryRefusal';
+  }
+}
+
+/** An outcome that is no error of the program: contents that are not what they must be, an exit that nobody expects. */
+export class Unexpected extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'Unexpected';
+  }
+}

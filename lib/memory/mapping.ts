@@ -1,0 +1,156 @@
+/** A range of this process's address space: mapped once, unmapped once, touched without risk. */
+import { FAULT_LENGTH, type Int, type Kernel } from '../kernel/kernel.ts';
+import { Owner } from '../kernel/owner.ts';
+import type { Sys } from '../kernel/sys.ts';
+import { MAP, PROT } from '../uapi/mman.ts';
+import { throwOnFault } from './fault.ts';
+
+/** Base page size of x86-64, and of arm64 kernels built with 4 KiB pages, in bytes. */
+export const PAGE_SIZE = 4096;
+
+export interface MapOptions {
+  /** Offset into the file in bytes; a multiple of the page size. Default 0. */
+  readonly offset?: Int;
+  /** Bytes. Default: from `offset` to the end of the file. */
+  readonly length?: Int;
+  /** PROT bits. Default PROT_READ|PROT_WRITE. */
+  readonly prot?: number;
+  /** MAP bits. Default MAP_SHARED. */
+  readonly flags?: number;
+  /** Where to map, for MAP_FIXED and hints. Default 0: the kernel chooses. */
+  readonly address?: Int;
+}
+
+/** Start and length of a part of a mapping, in bytes. Default: all of it. */
+export interface Part {
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+function unmapper(kernel: Kernel, hva: number, length: number): () => void {
+  return () => {
+    kernel.munmap(hva, length);
+  };
+}
+
+export class Mapping extends Owner {
+  /** First byte, as a host virtual address. */
+  readonly #hva: number;
+  /** Bytes. */
+  readonly length: number;
+  readonly #fault = new BigInt64Array(FAULT_LENGTH);
+
+  private constructor(sys: Sys, hva: number, length: number) {
+    super(
+      sys,
+      undefined,
+      `mapping of 0x${length.toString(16)} bytes at 0x${hva.toString(16)}`,
+      unmapper(sys.kernel, hva, length),
+    );
+    this.#hva = hva;
+    this.length = length;
+  }
+
+  /** mmap(2) of a descriptor. Throws KernelError: the errnos are the file's, see the classes that map. */
+  static ofFile(sys: Sys, fd: number, length: Int, options: Omit<MapOptions, 'length'> = {}): Mapping {
+    const { offset = 0, address = 0, prot = PROT.value.PROT_READ | PROT.value.PROT_WRITE } = options;
+    const { flags = MAP.value.MAP_SHARED } = options;
+    const hva = sys.mmap(address, length, prot, flags, fd, offset);
+    return new Mapping(sys, hva, Number(length));
+  }
+
+  /** Anonymous memory, zeroed. `shared` memory can be seen by children that inherit it. ENOMEM when the limits say so. */
+  static anonymous(sys: Sys, length: Int, options: { shared?: boolean; prot?: number; flags?: number } = {}): Mapping {
+    const { shared = true, prot = PROT.value.PROT_READ | PROT.value.PROT_WRITE, flags = 0 } = options;
+    const type = shared ? MAP.value.MAP_SHARED : MAP.value.MAP_PRIVATE;
+    const hva = sys.mmap(0, length, prot, type | MAP.value.MAP_ANONYMOUS | flags, -1, 0);
+    return new Mapping(sys, hva, Number(length));
+  }
+
+  /** Host virtual address of the first byte. DisposedError once unmapped. */
+  get hva(): number {
+    this.assertOpen();
+    return this.#hva;
+  }
+
+  #at(offset: number, length: number): number {
+    if (!Number.isSafeInteger(offset) || offset < 0)
+      throw new RangeError(`offset must be an integer of at least 0, got ${offset}`);
+    if (!Number.isSafeInteger(length) || length < 0)
+      throw new RangeError(`length must be an integer of at least 0, got ${length}`);
+    if (offset + length > this.length) {
+      throw new RangeError(`offset ${offset} + length ${length} is beyond the mapping's ${this.length} bytes`);
+    }
+    return this.hva + offset;
+  }
+
+  /** Copies bytes out. MemoryFaultError where the host cannot reach them; `readInto` keeps what came before. */
+  read(offset: number, length: number): Uint8Array {
+    this.#at(offset, length);
+    const into = new Uint8Array(length);
+    this.readInto(offset, into);
+    return into;
+  }
+
+  /** Copies into `into`. At a MemoryFaultError its first `fault.bytesDone` bytes are valid. */
+  readInto(offset: number, into: Uint8Array): void {
+    const done = this.sys.kernel.copyOut(this.#at(offset, into.length), into, this.#fault);
+    throwOnFault(`read of ${into.length} bytes`, this.#fault, this.#hva, done);
+  }
+
+  /** Copies bytes in. MemoryFaultError: the first `fault.bytesDone` bytes were written. */
+  write(offset: number, bytes: Uint8Array): void {
+    const done = this.sys.kernel.copyIn(this.#at(offset, bytes.length), bytes, this.#fault);
+    throwOnFault(`write of ${bytes.length} bytes`, this.#fault, this.#hva, done);
+  }
+
+  /** Sets `length` bytes (default: the rest) to `byte`. */
+  fill(byte: number, { offset = 0, length = this.length - offset }: Part = {}): void {
+    const done = this.sys.kernel.fill(this.#at(offset, length), length, byte, this.#fault);
+    throwOnFault(`fill of ${length} bytes`, this.#fault, this.#hva, done);
+  }
+
+  /** Index of the first byte that differs from `expected`, counted from `offset`; undefined when none does. */
+  firstDifference(offset: number, expected: Uint8Array): number | undefined {
+    const done = this.sys.kernel.compare(this.#at(offset, expected.length), expected, this.#fault);
+    throwOnFault(`comparison of ${expected.length} bytes`, this.#fault, this.#hva, done);
+    return done < expected.length ? done : undefined;
+  }
+
+  /** The little-endian 64-bit word at `offset`. */
+  readU64(offset: number): bigint {
+    const bytes = this.read(offset, 8);
+    return new DataView(bytes.buffer).getBigUint64(0, true);
+  }
+
+  writeU64(offset: number, value: Int): void {
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(value)), true);
+    this.write(offset, bytes);
+  }
+
+  /**
+   * The memory itself, not a copy. Unsafe: touching a page that the host cannot reach (private, punched under MAP_PRIVATE, beyond the
+   * end of the file) kills the process with SIGBUS or SIGSEGV. Detached when the mapping is closed.
+   */
+  unsafeView({ offset = 0, length = this.length - offset }: Part = {}): Uint8Array {
+    return new Uint8Array(this.sys.view(this.#at(offset, length), length));
+  }
+
+  /** mprotect(2). ENOMEM for a hole, EACCES beyond what the file's descriptor or seals allow. */
+  protect(prot: number, { offset = 0, length = this.length - offset }: Part = {}): void {
+    this.sys.mprotect(this.#at(offset, length), length, prot);
+  }
+
+  /** madvise(2). EINVAL for advice that the kernel or the file does not know, EACCES for MADV_REMOVE without write access. */
+  advise(advice: number, { offset = 0, length = this.length - offset }: Part = {}): void {
+    this.sys.madvise(this.#at(offset, length), length, advice);
+  }
+
+  /** mincore(2): for each page of the part, whether it is resident. */
+  resident({ offset = 0, length = this.length - offset }: Part = {}): boolean[] {
+    const vec = new Uint8Array(Math.ceil(length / PAGE_SIZE));
+    this.sys.mincore(this.#at(offset, length), length, vec);
+    return Array.from(vec, (byte) => (byte & 1) === 1);
+  }
+}

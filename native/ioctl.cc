@@ -1,0 +1,137 @@
+// ioctl(2), with the buffer checked against the size that the request number encodes.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <cstring>
+
+#include "calls.h"
+#include "registry.h"
+
+namespace privmem {
+
+namespace {
+
+constexpr unsigned kMakesFd = 1;
+constexpr unsigned kLengthChecked = 2;
+constexpr size_t kMaxPointers = 8;
+
+size_t EncodedSize(unsigned request) { return (request >> 16) & 0x3fff; }
+
+// Addresses of other buffers written into the argument for the time of the call. What was there before is put
+// back, so that no host address ever shows in JavaScript.
+class Pointers {
+ public:
+  // Looks up the entries. A getter may run JavaScript here, so no buffer's address is taken before this is
+  // over.
+  bool Collect(napi_env env, napi_value list) {
+    uint32_t count = 0;
+    if (napi_get_array_length(env, list, &count) != napi_ok)
+      return ThrowType(env, "pointers must be an array");
+    if (count > kMaxPointers) return ThrowRange(env, "pointers must have at most 8 entries");
+    for (; collected_ < count; collected_++) {
+      napi_value entry, offset;
+      bool is_array = false, pending = false;
+      if (napi_get_element(env, list, collected_, &entry) == napi_ok &&
+          napi_is_array(env, entry, &is_array) == napi_ok && is_array &&
+          napi_get_element(env, entry, 0, &offset) == napi_ok &&
+          napi_get_element(env, entry, 1, &views_[collected_]) == napi_ok &&
+          napi_get_value_double(env, offset, &offsets_[collected_]) == napi_ok) {
+        continue;
+      }
+      if (napi_is_exception_pending(env, &pending) == napi_ok && pending) return false;
+      return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
+    }
+    return true;
+  }
+
+  bool Place(napi_env env, uint8_t* buffer, size_t length) {
+    for (uint32_t i = 0; i < collected_; i++) {
+      napi_typedarray_type type;
+      size_t size;
+      void* data = nullptr;
+      if (napi_get_typedarray_info(env, views_[i], &type, &size, &data, nullptr, nullptr) != napi_ok ||
+          type != napi_uint8_array) {
+        return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
+      }
+      const double offset = offsets_[i];
+      if (!(offset >= 0) || offset + 8 > static_cast<double>(length) ||
+          offset != static_cast<double>(static_cast<size_t>(offset))) {
+        return ThrowRange(env,
+                          "pointers: an offset must leave 8 bytes in a buffer of " + std::to_string(length));
+      }
+      places_[placed_] = buffer + static_cast<size_t>(offset);
+      std::memcpy(&saved_[placed_], places_[placed_], 8);
+      const uint64_t address = reinterpret_cast<uintptr_t>(data);
+      std::memcpy(places_[placed_], &address, 8);
+      placed_++;
+    }
+    return true;
+  }
+
+  ~Pointers() {
+    while (placed_ > 0) {
+      placed_--;
+      std::memcpy(places_[placed_], &saved_[placed_], 8);
+    }
+  }
+
+ private:
+  uint32_t collected_ = 0, placed_ = 0;
+  napi_value views_[kMaxPointers];
+  double offsets_[kMaxPointers];
+  uint8_t* places_[kMaxPointers];
+  uint64_t saved_[kMaxPointers];
+};
+
+bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
+  const size_t want = EncodedSize(request);
+  if ((how & kLengthChecked) != 0 ? length >= want : (length == want && want != 0)) return true;
+  return ThrowRange(env, "the buffer has " + std::to_string(length) + " bytes, the request encodes " +
+                             std::to_string(want));
+}
+
+}  // namespace
+
+napi_value Ioctl(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  int fd;
+  unsigned request, how = 0;
+  if (!args.Int32(0, "fd", &fd) || !args.Bits32(1, "request", &request)) return nullptr;
+  if (!args.Absent(3) && !args.Bits32(3, "how", &how)) return nullptr;
+
+  unsigned long value = 0;
+  Pointers pointers;
+  double number;
+  if (napi_get_value_double(env, args[2], &number) == napi_ok || args.TypeOf(2) == napi_bigint) {
+    uint64_t scalar;
+    if (!args.U64(2, "arg", &scalar)) return nullptr;
+    uintptr_t start;
+    size_t bytes;
+    // With a size in the request the number is an address that the kernel reads or writes.
+    const size_t size = EncodedSize(request);
+    if (size != 0 && scalar != 0 && PageRange(scalar, size, &start, &bytes) &&
+        !Registry::Get().MayTouch(start, bytes)) {
+      ThrowRange(env, "arg is the address of memory that privmem did not map");
+      return nullptr;
+    }
+    value = scalar;
+  } else {
+    uint8_t* data;
+    size_t length;
+    if (!args.Absent(4) && !pointers.Collect(env, args[4])) return nullptr;
+    if (!args.Bytes(2, "arg", &data, &length)) return nullptr;
+    if (!CheckLength(env, request, how, length) || !pointers.Place(env, data, length)) return nullptr;
+    value = reinterpret_cast<unsigned long>(data);
+  }
+  const int result = ioctl(fd, request, value);
+  if (result < 0) return Int(env, -errno);
+  if ((how & kMakesFd) != 0) {
+    // Here, not in a later call: a guest_memfd comes without close-on-exec, and a worker may be ended in
+    // between.
+    fcntl(result, F_SETFD, FD_CLOEXEC);
+    Registry::Get().AddFd(result, args.state());
+  }
+  return Int(env, result);
+}
+
+}  // namespace privmem

@@ -1,0 +1,2 @@
+declare function load(): unknown;
+export = load;

@@ -1,0 +1,214 @@
+#include "vcpu.h"
+
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "calls.h"
+#include "env_state.h"
+#include "registry.h"
+
+namespace privmem {
+
+namespace {
+
+constexpr unsigned long kKvmRun = 0xAE80;
+constexpr size_t kImmediateExit = 1;  // offset in struct kvm_run
+
+pid_t ThreadId() {
+  static thread_local pid_t id = static_cast<pid_t>(syscall(SYS_gettid));
+  return id;
+}
+
+void SetImmediateExit(uint8_t* page, uint8_t value) {
+  __atomic_store_n(page + kImmediateExit, value, __ATOMIC_SEQ_CST);
+}
+
+// A limit for a run on the caller's thread. The handler of the kick signal sets immediate_exit itself, so
+// that a timer that fires just before KVM_RUN is entered is not lost.
+struct Limit {
+  uint8_t* page;
+  volatile sig_atomic_t fired;
+};
+
+void OnKick(int, siginfo_t* info, void*) {
+  if (info->si_code != SI_TIMER) return;
+  Limit* limit = static_cast<Limit*>(info->si_value.sival_ptr);
+  limit->fired = 1;
+  SetImmediateExit(limit->page, 1);
+}
+
+class Timer {
+ public:
+  Timer(uint8_t* page, int timeout_ms) : limit_{page, 0} {
+    if (timeout_ms <= 0) return;
+    // The kernel's own struct: C libraries disagree on how the thread id is spelled.
+    struct {
+      void* value;
+      int signal;
+      int notify;
+      int thread;
+      char rest[44];
+    } event;
+    static_assert(sizeof event == 64, "struct sigevent has 64 bytes");
+    std::memset(&event, 0, sizeof event);
+    event.value = &limit_;
+    event.signal = KickSignal();
+    event.notify = 4;  // SIGEV_THREAD_ID
+    event.thread = ThreadId();
+    if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;
+    made_ = true;
+    const struct itimerspec when = {{0, 0}, {timeout_ms / 1000, (timeout_ms % 1000) * 1000000L}};
+    syscall(SYS_timer_settime, id_, 0, &when, nullptr);
+  }
+
+  // True when the limit was reached.
+  bool Stop() {
+    if (made_) syscall(SYS_timer_delete, id_);
+    made_ = false;
+    return limit_.fired != 0;
+  }
+
+ private:
+  Limit limit_;
+  int id_ = 0;
+  bool made_ = false;
+};
+
+}  // namespace
+
+int KickSignal() {
+  static const int chosen = [] {
+    // Not the first few: C libraries and profilers take those. Never one that somebody handles already.
+    for (int signal = SIGRTMIN + 8; signal <= SIGRTMAX; signal++) {
+      struct sigaction current;
+      if (sigaction(signal, nullptr, &current) != 0) continue;
+      if ((current.sa_flags & SA_SIGINFO) != 0 || current.sa_handler != SIG_DFL) continue;
+      struct sigaction action;
+      std::memset(&action, 0, sizeof action);
+      action.sa_sigaction = OnKick;
+      action.sa_flags = SA_SIGINFO;  // no SA_RESTART: KVM_RUN must come back
+      sigemptyset(&action.sa_mask);
+      if (sigaction(signal, &action, nullptr) == 0) return signal;
+    }
+    return 0;
+  }();
+  return chosen;
+}
+
+Vcpu::Vcpu(EnvState* state, int fd, uint8_t* page) : state_(state), fd_(fd), page_(page) {
+  Registry::Get().Pin(reinterpret_cast<uintptr_t>(page));
+}
+
+int Vcpu::Enter() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (running_) return -EBUSY;
+  running_ = true;
+  runner_ = ThreadId();
+  return 0;
+}
+
+void Vcpu::Leave(int result) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  running_ = false;
+  runner_ = 0;
+  if (result == -EINTR && kicked_) {
+    kicked_ = false;
+    SetImmediateExit(page_, 0);
+  }
+}
+
+int Vcpu::Run(int timeout_ms) {
+  const int entered = Enter();
+  if (entered < 0) return entered;
+  Timer timer(page_, timeout_ms);
+  const int result = ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0;
+  if (timer.Stop()) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!kicked_) SetImmediateExit(page_, 0);
+  }
+  Leave(result);
+  return result;
+}
+
+void Vcpu::Signal() {
+  if (runner_ != 0) syscall(SYS_tgkill, getpid(), runner_, KickSignal());
+}
+
+void Vcpu::Kick() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  kicked_ = true;
+  SetImmediateExit(page_, 1);
+  Signal();
+}
+
+napi_value VcpuAttach(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  int fd;
+  uint64_t page;
+  if (!args.Int32(0, "fd", &fd) || !args.U64(1, "runPage", &page)) return nullptr;
+  Registry& registry = Registry::Get();
+  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
+  if (page % PageSize() != 0 || !registry.Covers(page, PageSize())) {
+    ThrowRange(env, "runPage must be the start of memory that privmem mapped");
+    return nullptr;
+  }
+  if (registry.HasPinned(page, PageSize())) return Int(env, -EBUSY);
+  if (KickSignal() == 0) return Int(env, -EAGAIN);
+  auto vcpu = std::make_unique<Vcpu>(args.state(), fd, reinterpret_cast<uint8_t*>(page));
+  return Int(env, args.state()->AddVcpu(std::move(vcpu)));
+}
+
+namespace {
+
+// Null when there is no such handle; then -EBADF is the answer.
+Vcpu* Find(Args& args) {
+  int handle;
+  if (!args.Int32(0, "vcpu", &handle)) return nullptr;
+  return args.state()->FindVcpu(handle);
+}
+
+bool IsHandle(Args& args) {
+  int handle;
+  return args.Int32(0, "vcpu", &handle);
+}
+
+}  // namespace
+
+napi_value VcpuRun(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  int timeout_ms;
+  if (!IsHandle(args) || !args.Int32(1, "timeoutMs", &timeout_ms)) return nullptr;
+  Vcpu* vcpu = Find(args);
+  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Run(timeout_ms));
+}
+
+napi_value VcpuStart(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  napi_value done;
+  if (!IsHandle(args) || !args.Function(1, "done", &done)) return nullptr;
+  Vcpu* vcpu = Find(args);
+  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Start(env, done));
+}
+
+napi_value VcpuKick(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  if (!IsHandle(args)) return nullptr;
+  Vcpu* vcpu = Find(args);
+  if (vcpu == nullptr) return Int(env, -EBADF);
+  vcpu->Kick();
+  return Int(env, 0);
+}
+
+napi_value VcpuDetach(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  int handle;
+  if (!args.Int32(0, "vcpu", &handle)) return nullptr;
+  return Int(env, args.state()->TakeVcpu(handle) == nullptr ? -EBADF : 0);
+}
+
+}  // namespace privmem

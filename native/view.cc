@@ -1,0 +1,104 @@
+#include "view.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+namespace privmem {
+
+namespace {
+
+constexpr int kNoExternalBuffers = 22;  // napi_no_external_buffers_allowed, which older headers do not name
+
+void OnBufferGone(napi_env env, void* /*data*/, void* hint) {
+  View* view = static_cast<View*>(hint);
+  {
+    Registry& registry = Registry::Get();
+    std::lock_guard<std::recursive_mutex> lock(registry.mutex());
+    registry.views().remove(view);
+  }
+  if (view->buffer != nullptr) napi_delete_reference(env, view->buffer);
+  delete view;
+}
+
+bool Overlaps(const View& view, uintptr_t address, size_t length) {
+  return view.address < address + length && address < view.address + view.length;
+}
+
+void Detach(napi_env env, View* view) {
+  if (view->detached) return;
+  view->detached = true;
+  napi_value buffer = nullptr;
+  if (napi_get_reference_value(env, view->buffer, &buffer) != napi_ok || buffer == nullptr) return;
+  bool already = false;
+  napi_is_detached_arraybuffer(env, buffer, &already);
+  if (!already) napi_detach_arraybuffer(env, buffer);
+}
+
+}  // namespace
+
+int UnmapRange(napi_env env, uintptr_t address, size_t length) {
+  Registry& registry = Registry::Get();
+  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
+  std::vector<View*> touched;
+  for (View* view : registry.views()) {
+    if (Overlaps(*view, address, length)) touched.push_back(view);
+  }
+  void* start = reinterpret_cast<void*>(address);
+  if (touched.empty()) {
+    if (munmap(start, length) != 0) return -errno;
+  } else {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    if (mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return -errno;
+    auto afterlife = std::make_shared<Afterlife>(address, length);
+    // First all of them get their share: a detached buffer may be finalized at once.
+    for (View* view : touched) view->afterlives.push_back(afterlife);
+  }
+  registry.DropMapping(address, length);
+  if (env != nullptr) {
+    for (View* view : touched) {
+      if (view->env == env) Detach(env, view);
+    }
+  }
+  return 0;
+}
+
+napi_value MakeView(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  uint64_t address, length;
+  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length)) return nullptr;
+  uintptr_t start;
+  size_t bytes;
+  Registry& registry = Registry::Get();
+  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
+  if (!PageRange(address, length, &start, &bytes)) {
+    ThrowRange(env, "view must have a length of at least 1 byte and lie inside the address space");
+    return nullptr;
+  }
+  EnvState* owner = registry.OwnerOf(start, bytes);
+  if (owner == nullptr) {
+    if (registry.Covers(start, bytes)) return Int(env, -EBUSY);
+    ThrowRange(env, "view is memory that privmem did not map");
+    return nullptr;
+  }
+  // Buffers belong to one environment: two of them must not alias one mapping that either could unmap.
+  if (owner != args.state()) return Int(env, -EBUSY);
+  for (View* view : registry.views()) {
+    if (view->env != env || view->detached || view->address != address || view->length != length) continue;
+    napi_value buffer = nullptr;
+    if (napi_get_reference_value(env, view->buffer, &buffer) == napi_ok && buffer != nullptr) return buffer;
+  }
+  View* view = new View{address, length, owner, env, nullptr, false, {}};
+  napi_value buffer = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(env, reinterpret_cast<void*>(address), length,
+                                                              OnBufferGone, view, &buffer);
+  if (status != napi_ok) {
+    delete view;
+    return Int(env, static_cast<int>(status) == kNoExternalBuffers ? -EOPNOTSUPP : -ENOMEM);
+  }
+  napi_create_reference(env, buffer, 0, &view->buffer);
+  registry.views().push_back(view);
+  return buffer;
+}
+
+}  // namespace privmem
