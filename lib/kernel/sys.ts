@@ -213,7 +213,8 @@ export class Sys {
 /** Checks a buffer against the request's real rule, and says what the kernel below must know of the request. */
 function howOf(ioctl: Ioctl | undefined, arg: Int | Uint8Array): number {
   if (ioctl === undefined) return 0;
-  let how = ioctl.makes === undefined ? 0 : IOCTL_MAKES_FD;
+  // A descriptor that comes in a field is adopted by whoever reads the field: with a test flag there may be none.
+  let how = ioctl.makes === undefined || ioctl.makesField !== undefined ? 0 : IOCTL_MAKES_FD;
   if (ioctl.realLength !== undefined && arg instanceof Uint8Array) {
     const need = ioctl.realLength(arg);
     if (arg.length < need) throw new RangeError(`${ioctl.name} touches ${need} bytes, the buffer has ${arg.length}`);

@@ -64,7 +64,7 @@ class Tracer {
   readonly #inner: Kernel;
   readonly #sink: TraceSink;
   readonly #kinds = new Map<number, FdKind>();
-  readonly #vcpus = new Map<number, { readonly fd: number; readonly page: number }>();
+  readonly #vcpus = new Map<number, { readonly fd: number; readonly page: number | undefined }>();
   #count = 0;
 
   constructor(inner: Kernel, sink: TraceSink) {
@@ -149,11 +149,17 @@ class Tracer {
   #runText(vcpu: number, result: number): string {
     const place = this.#vcpus.get(vcpu);
     const line = `ioctl(${place?.fd ?? '?'}<vcpu>, KVM_RUN, 0) = ${result < 0 ? `-1 ${errnoName(-result)}` : result}`;
-    if (place === undefined) return line;
+    if (place?.page === undefined) return line;
     const page = new Uint8Array(EXIT_BYTES);
     this.#inner.copyOut(place.page, page);
     const exit = describeExit(page, result);
     return exit === undefined ? line : `${line} <${exit}>`;
+  }
+
+  /** The end of a run may be recorded after the detach that caused it: the descriptor is still shown, the page is not looked at. */
+  #forgetPage(vcpu: number): void {
+    const known = this.#vcpus.get(vcpu);
+    if (known !== undefined) this.#vcpus.set(vcpu, { fd: known.fd, page: undefined });
   }
 
   /** Which descriptor is what, and which vCPU has which page: from the calls that made them. */
@@ -162,7 +168,7 @@ class Tracer {
     if (made !== undefined) this.#kinds.set(result, made);
     else if (call === 'close') this.#kinds.delete(Number(args[0]));
     else if (call === 'vcpuAttach') this.#vcpus.set(result, { fd: Number(args[0]), page: Number(args[1]) });
-    else if (call === 'vcpuDetach') this.#vcpus.delete(Number(args[0]));
+    else if (call === 'vcpuDetach') this.#forgetPage(Number(args[0]));
   }
 }
 
@@ -176,7 +182,7 @@ function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unkno
     case 'eventfd':
       return 'file';
     case 'ioctl':
-      return ioctl?.makes;
+      return ioctl?.makesField === undefined ? ioctl?.makes : undefined;
     default:
       return undefined;
   }

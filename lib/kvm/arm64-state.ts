@@ -28,7 +28,7 @@ export class Arm64State {
     return kvm_vcpu_init.get(bytes, 'target');
   }
 
-  /** KVM_ARM_VCPU_INIT, before any other use of the vCPU. `features`: words of KVM_ARM_VCPU bits. EINVAL for an unknown target or feature. */
+  /** KVM_ARM_VCPU_INIT, before any other use of the vCPU. `features`: words of bits, whose numbers are in KVM_ARM_VCPU. EINVAL for an unknown target or feature. */
   init(target: number = this.preferredTarget(), features: readonly number[] = []): void {
     this.#vcpu.ioctl(KVM_ARM_VCPU_INIT, kvm_vcpu_init.encode({ target, features }));
   }
@@ -71,6 +71,6 @@ export class Arm64State {
     }
     const bytes = kvm_reg_list.encode({}, Number(kvm_reg_list.get(header, 'n')));
     this.#vcpu.ioctl(KVM_GET_REG_LIST, bytes);
-    return kvm_reg_list.decodeElements(bytes).map((element) => Object.values(element)[0] as bigint);
+    return kvm_reg_list.decodeElements(bytes);
   }
 }

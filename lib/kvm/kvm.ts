@@ -69,7 +69,7 @@ export class Kvm extends Descriptor {
 
   /** x86: KVM_GET_MSR_INDEX_LIST, the MSRs that a migration would carry. */
   msrIndexList(): number[] {
-    return readGrowing<{ index: number }>(this, KVM_GET_MSR_INDEX_LIST).map(({ index }) => index);
+    return readGrowing<number>(this, KVM_GET_MSR_INDEX_LIST);
   }
 }
 

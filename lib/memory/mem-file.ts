@@ -3,7 +3,7 @@ import { Descriptor } from '../kernel/descriptor.ts';
 import type { Int } from '../kernel/kernel.ts';
 import type { CacheStat } from '../kernel/sys.ts';
 import { FALLOC_FL } from '../uapi/memfd.ts';
-import { SEEK } from '../uapi/mman.ts';
+import { F, SEEK } from '../uapi/mman.ts';
 import { type MapOptions, Mapping } from './mapping.ts';
 
 export abstract class MemFile extends Descriptor {
@@ -42,6 +42,41 @@ export abstract class MemFile extends Descriptor {
   /** cachestat(2), in pages; length 0 means to the end. The only way to see what a guest_memfd holds. ENOSYS before Linux 6.5. */
   residency(offset: Int = 0, length: Int = 0): CacheStat {
     return this.sys.cachestat(this.fd, offset, length);
+  }
+
+  /** ftruncate(2). EPERM under the SHRINK or GROW seal; EINVAL on a guest_memfd, and on memfd_secret once it has a size. */
+  truncate(size: Int): void {
+    this.sys.ftruncate(this.fd, size);
+  }
+
+  /** F_ADD_SEALS. EPERM when sealed against it, EBUSY for F_SEAL_WRITE while a shared mapping could be written, EINVAL for unknown bits. */
+  addSeals(seals: number): void {
+    this.sys.fcntl(this.fd, F.value.F_ADD_SEALS, seals);
+  }
+
+  /** F_GET_SEALS: the F_SEAL bits. EINVAL on files that cannot be sealed: guest_memfd, memfd_secret. */
+  get seals(): number {
+    return this.sys.fcntl(this.fd, F.value.F_GET_SEALS);
+  }
+
+  /** read(2) at the file's own position: bytes read. EINVAL on guest_memfd and memfd_secret. */
+  read(into: Uint8Array): number {
+    return this.sys.read(this.fd, into);
+  }
+
+  /** write(2) at the file's own position: bytes written. EINVAL on guest_memfd and memfd_secret. */
+  write(from: Uint8Array): number {
+    return this.sys.write(this.fd, from);
+  }
+
+  /** pread(2): bytes read; holes read as zeros. ESPIPE on guest_memfd and memfd_secret. */
+  pread(into: Uint8Array, offset: Int): number {
+    return this.sys.pread(this.fd, into, offset);
+  }
+
+  /** pwrite(2): bytes written. EPERM under the WRITE or FUTURE_WRITE seal, and past the size under GROW; ESPIPE as pread. */
+  pwrite(from: Uint8Array, offset: Int): number {
+    return this.sys.pwrite(this.fd, from, offset);
   }
 
   /** lseek(2) with SEEK_DATA or SEEK_HOLE: the offset in bytes. ENXIO when there is none; ESPIPE on guest_memfd and memfd_secret. */

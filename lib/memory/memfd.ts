@@ -2,7 +2,6 @@
 import type { Int } from '../kernel/kernel.ts';
 import type { Sys } from '../kernel/sys.ts';
 import { MFD } from '../uapi/memfd.ts';
-import { F } from '../uapi/mman.ts';
 import { MemFile } from './mem-file.ts';
 
 /** Sizes of huge pages that MFD_HUGETLB can name, in bytes, by their log2 in bits 26..31 of the flags. */
@@ -43,31 +42,6 @@ export class Memfd extends MemFile {
       }
     }
     return file;
-  }
-
-  /** ftruncate(2). EPERM under the SHRINK or GROW seal. */
-  truncate(size: Int): void {
-    this.sys.ftruncate(this.fd, size);
-  }
-
-  /** F_ADD_SEALS. EPERM when sealed against it, EBUSY for F_SEAL_WRITE while a shared mapping could be written, EINVAL for unknown bits. */
-  addSeals(seals: number): void {
-    this.sys.fcntl(this.fd, F.value.F_ADD_SEALS, seals);
-  }
-
-  /** F_GET_SEALS: the F_SEAL bits. */
-  get seals(): number {
-    return this.sys.fcntl(this.fd, F.value.F_GET_SEALS);
-  }
-
-  /** pread(2): how many bytes were read; holes read as zeros. */
-  read(offset: Int, into: Uint8Array): number {
-    return this.sys.pread(this.fd, into, offset);
-  }
-
-  /** pwrite(2): how many bytes were written. EPERM under the WRITE or FUTURE_WRITE seal, and past the size under GROW. */
-  write(offset: Int, from: Uint8Array): number {
-    return this.sys.pwrite(this.fd, from, offset);
   }
 }
 

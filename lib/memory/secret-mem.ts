@@ -25,9 +25,4 @@ export class SecretMem extends MemFile {
     }
     return file;
   }
-
-  /** ftruncate(2). EINVAL once the size is set, whatever the new one. */
-  truncate(size: Int): void {
-    this.sys.ftruncate(this.fd, size);
-  }
 }

@@ -81,8 +81,9 @@ function readPrefixes(reader: ByteReader, mode: Mode): Prefixes {
 function operandSize(form: InstructionForm, prefixes: Prefixes, mode: Mode): Bits {
   if (form.width === 'byte') return 8;
   if (form.width === 'fixed') return mode;
-  if (form.width === 'stack') return mode === 64 ? (prefixes.operandSize ? 16 : 64) : toggled(mode, prefixes);
-  if (form.width === 'full' && (prefixes.rex & 8) !== 0) return 64;
+  // REX.W wins over the size prefix; only port instructions know no 64 bits.
+  if (form.width !== 'port' && (prefixes.rex & 8) !== 0) return 64;
+  if (form.width === 'stack' && mode === 64) return prefixes.operandSize ? 16 : 64;
   return toggled(mode, prefixes);
 }
 

@@ -38,10 +38,12 @@ function operandText(operand: Operand, instruction: Instruction, end: number, mo
 }
 
 function mnemonicText(instruction: Instruction): string {
-  const { form, condition, repeat, lock, bits } = instruction;
+  const { form, condition, repeat, lock, bits, segment } = instruction;
   let name: string = form.mnemonic;
   if (condition !== undefined) name = name.replace(/cc$/, CONDITIONS[condition] ?? '');
   if (form.repeat !== undefined) name += SUFFIXES[bits];
+  // String instructions have no written operand that could show it.
+  if (form.repeat !== undefined && segment !== undefined) name = `${SEGMENTS[segment]} ${name}`;
   if (repeat === 'repne') name = `repne ${name}`;
   if (repeat === 'rep') name = `${form.repeat === 'compare' ? 'repe' : 'rep'} ${name}`;
   return lock ? `lock ${name}` : name;
