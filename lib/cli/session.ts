@@ -2,7 +2,7 @@
 import { UnsupportedError } from '../kernel/errors.ts';
 import { type Backend, type Selection, selectKernel } from '../kernel/select.ts';
 import type { TraceSink } from '../kernel/trace.ts';
-import { jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
+import { type FileSink, jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
 import { EXIT } from './exit-status.ts';
 import { type Style, styleFor } from './style.ts';
 
@@ -37,7 +37,7 @@ export class Session {
   #openTrace(trace: boolean | string | undefined): TraceSink | undefined {
     if (trace === undefined || trace === false) return undefined;
     if (trace === true) return textSink((line) => process.stderr.write(line));
-    const file = jsonFileSink(trace);
+    const file = openTraceFile(trace);
     this.#closers.push(() => file.close());
     return file.sink;
   }
@@ -58,6 +58,14 @@ export class Session {
 
   close(): void {
     for (const close of this.#closers.splice(0)) close();
+  }
+}
+
+function openTraceFile(path: string): FileSink {
+  try {
+    return jsonFileSink(path);
+  } catch (error) {
+    throw new RangeError(`--trace: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }
 

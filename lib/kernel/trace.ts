@@ -4,7 +4,7 @@
  */
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import { CALLS, type CallName, showArgs, showIoctlArg } from './calls.ts';
-import { errnoName } from './errno.ts';
+import { errnoName, errnoText } from './errno.ts';
 import type { Kernel } from './kernel.ts';
 import { describeExit, EXIT_BYTES } from './trace-exit.ts';
 
@@ -59,6 +59,8 @@ function freeze(value: unknown): unknown {
   if (isPointerList(value)) return value.map(([offset, view]) => [offset, bytesOf(view)]);
   return bytesOf(value) ?? value;
 }
+
+const failure = (result: number): string => `-1 ${errnoName(-result)} (${errnoText(-result)})`;
 
 class Tracer {
   readonly #inner: Kernel;
@@ -136,19 +138,19 @@ class Tracer {
       shown[2] = ioctl.travels === 'out' ? decoded : `${shown[2]} => ${decoded}`;
     }
     const name = CALLS[call].syscall ?? `[${call}]`;
-    return `${name}(${shown.join(', ')}) = ${this.#shownResult(call, ioctl, result)}`;
+    return `${name}(${shown.join(', ')}) = ${this.#shownResult(call, ioctl, before, result)}`;
   }
 
-  #shownResult(call: CallName, ioctl: Ioctl | undefined, result: number): string {
-    if (result < 0) return `-1 ${errnoName(-result)}`;
+  #shownResult(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[], result: number): string {
+    if (result < 0) return failure(result);
     if (call === 'mmap') return `0x${result.toString(16)}`;
-    const made = madeKind(call, ioctl, []);
+    const made = madeKind(call, ioctl, args);
     return made === undefined ? String(result) : `${result}<${made}>`;
   }
 
   #runText(vcpu: number, result: number): string {
     const place = this.#vcpus.get(vcpu);
-    const line = `ioctl(${place?.fd ?? '?'}<vcpu>, KVM_RUN, 0) = ${result < 0 ? `-1 ${errnoName(-result)}` : result}`;
+    const line = `ioctl(${place?.fd ?? '?'}<vcpu>, KVM_RUN, 0) = ${result < 0 ? failure(result) : result}`;
     if (place?.page === undefined) return line;
     const page = new Uint8Array(EXIT_BYTES);
     this.#inner.copyOut(place.page, page);

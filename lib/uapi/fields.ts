@@ -146,6 +146,8 @@ export const u32 = integer(4, false, asNumber);
 export const s8 = integer(1, true, asNumber);
 export const s16 = integer(2, true, asNumber);
 export const s32 = integer(4, true, asNumber);
+/** A file descriptor: 32 bits that the headers call unsigned; -1 can be given, and is shown as such. */
+export const fd = s32;
 export const s64 = integer(8, true, asBigint);
 /** A register, mask or anything whose top bits may be set: decoded as bigint. */
 export const u64 = integer(8, false, asBigint);

@@ -1,5 +1,5 @@
 /** In-kernel devices, and the attributes by which devices, VMs, vCPUs and /dev/kvm are set up. Source: include/uapi/linux/kvm.h. */
-import { address, named, u32, u64 } from './fields.ts';
+import { address, fd, named, u32, u64 } from './fields.ts';
 import { struct } from './layout.ts';
 import { defineIoctl, defineNames } from './registry.ts';
 
@@ -30,7 +30,7 @@ export const KVM_CREATE_DEVICE_FLAG = defineNames('KVM_CREATE_DEVICE_FLAG', 'bit
 /** `fd` is written by the kernel. */
 export const kvm_create_device = struct(
   'kvm_create_device',
-  { type: named.u32(KVM_DEV_TYPE), fd: u32, flags: named.u32(KVM_CREATE_DEVICE_FLAG) },
+  { type: named.u32(KVM_DEV_TYPE), fd: fd, flags: named.u32(KVM_CREATE_DEVICE_FLAG) },
   options,
 );
 

@@ -1,5 +1,5 @@
 /** Interrupts from outside and doorbells: irq lines, routing, irqfd, ioeventfd, coalesced MMIO. Source: include/uapi/linux/kvm.h. */
-import { address, array, bytes, named, s32, u8, u32, u64 } from './fields.ts';
+import { address, array, bytes, fd, named, s32, u8, u32, u64 } from './fields.ts';
 import { struct } from './layout.ts';
 import { defineIoctl, defineLayout, defineNames } from './registry.ts';
 
@@ -100,7 +100,7 @@ export const KVM_IRQFD_FLAG = defineNames('KVM_IRQFD_FLAG', 'bits', {
 /** `fd` is an eventfd. */
 export const kvm_irqfd = struct(
   'kvm_irqfd',
-  { fd: u32, gsi: u32, flags: named.u32(KVM_IRQFD_FLAG), resamplefd: u32, pad: bytes(16) },
+  { fd: fd, gsi: u32, flags: named.u32(KVM_IRQFD_FLAG), resamplefd: fd, pad: bytes(16) },
   options,
 );
 

@@ -2,7 +2,7 @@
  * KVM_MEMORY_ENCRYPT_OP, the one request behind all launch commands of SEV (on the VM) and TDX (on the VM and on vCPUs).
  * Source: include/uapi/linux/kvm.h.
  */
-import { u32, u64 } from './fields.ts';
+import { fd, u32, u64 } from './fields.ts';
 import { struct } from './layout.ts';
 import { defineIoctl } from './registry.ts';
 
@@ -12,7 +12,7 @@ import { defineIoctl } from './registry.ts';
  */
 export const kvm_memory_encrypt_cmd = struct(
   'kvm_memory_encrypt_cmd',
-  { id: u32, flags: u32, data: u64, error: u32, sev_fd: u32 },
+  { id: u32, flags: u32, data: u64, error: u32, sev_fd: fd },
   { cType: 'struct kvm_sev_cmd', cNames: { flags: 'pad0' }, arch: 'x86', source: 'arch/x86/include/uapi/asm/kvm.h' },
 );
 

@@ -1,5 +1,5 @@
 /** Requests of /dev/kvm and of VMs that are the same on every architecture: creation, capabilities, memory, dirty tracking. */
-import { address, array, bytes, named, u32, u64 } from './fields.ts';
+import { address, array, bytes, fd, named, u32, u64 } from './fields.ts';
 import { KVM_CAP } from './kvm-caps.ts';
 import { struct } from './layout.ts';
 import { defineIoctl, defineNames } from './registry.ts';
@@ -127,7 +127,7 @@ export const kvm_userspace_memory_region2 = struct(
     memory_size: address,
     userspace_addr: address,
     guest_memfd_offset: address,
-    guest_memfd: u32,
+    guest_memfd: fd,
     pad1: u32,
     pad2: array(u64, 14),
   },

@@ -2,7 +2,7 @@
  * SEV, SEV-ES and SEV-SNP: the commands of KVM_MEMORY_ENCRYPT_OP and what they carry. `uaddr` fields are addresses in this process,
  * lengths in bytes. Source: arch/x86/include/uapi/asm/kvm.h.
  */
-import { address, array, bytes, named, u8, u16, u32, u64 } from './fields.ts';
+import { address, array, bytes, fd, named, u8, u16, u32, u64 } from './fields.ts';
 import { type Fields, type Layout, struct } from './layout.ts';
 import { defineLayout, defineNames } from './registry.ts';
 
@@ -125,7 +125,7 @@ export const kvm_sev_cmd = command('kvm_sev_cmd', {
   pad0: u32,
   data: address,
   error: named.u32(SEV_RET),
-  sev_fd: u32,
+  sev_fd: fd,
 });
 
 /** KVM_SEV_INIT2. `ghcb_version` 0 means 2, except for SEV, which has none. */

@@ -49,15 +49,17 @@ function show(session: Session, report: ProbeReport, all: boolean): void {
   session.say(
     `${paint('bold', 'KVM')}     ${available ? paint('green', 'available') : paint('red', `not available: ${reason ?? ''}`)}`,
   );
-  if (!available) session.say(`        next step: ${nextStep ?? ''}`);
-  if (available) {
-    session.say(`        VM types: ${vmTypes.join(', ')}`);
-    session.say();
-    const rows = Object.entries(capabilities)
-      .filter(([name, value]) => (all ? value !== 0 : name in SHOWN))
-      .map(([name, value]) => [`  ${name}`, value === 0 ? paint('dim', '0') : String(value), SHOWN[name] ?? '']);
-    lines(rows, ['capabilities', 'value', 'meaning']);
+  if (!available) {
+    session.say(`        next step: ${nextStep ?? ''}`);
+    session.say('        without KVM no technology and no design can be carried out on the real kernel');
+    return;
   }
+  session.say(`        VM types: ${vmTypes.join(', ')}`);
+  session.say();
+  const rows = Object.entries(capabilities)
+    .filter(([name, value]) => (all ? value !== 0 : name in SHOWN))
+    .map(([name, value]) => [`  ${name}`, value === 0 ? paint('dim', '0') : String(value), SHOWN[name] ?? '']);
+  lines(rows, ['capabilities', 'value', 'meaning']);
   session.say();
   lines(supportRows(session, report.technologies), ['technologies', '', '']);
   session.say();

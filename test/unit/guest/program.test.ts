@@ -53,7 +53,7 @@ describe('program', () => {
     [{ private: false }, 0n],
     [{ private: true, size: '2M' }, 0x11n],
     [{ private: true, size: '1G', attributes: 0x100n }, 0x112n],
-  ] as const)('asks for a conversion with %j', (options, attributes) => {
+  ] as const)('asks for a conversion with %o', (options, attributes) => {
     const p = program({ arch: 'x64', hypercall: 'vmmcall' }, (g) => void g.mapGpaRange(0x1_0000_0000, 2, options));
     const all = texts(p.bytes, p.base);
     const at = all.indexOf('vmmcall');
