@@ -25,7 +25,7 @@
           "cflags": ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
           "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti"],
           "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fexceptions"],
-          "ldflags": ["-pthread"],
+          "ldflags": ["-pthread", "-Wl,-z,nodelete"],
           "conditions": [
             ["asan==1", {
               "cflags": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"],

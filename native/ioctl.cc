@@ -1,6 +1,8 @@
 // ioctl(2), with the buffer checked against the size that the request number encodes.
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -14,6 +16,28 @@ namespace {
 constexpr unsigned kMakesFd = 1;
 constexpr unsigned kLengthChecked = 2;
 constexpr size_t kMaxPointers = 8;
+constexpr size_t kBounce = 16384;  // more than the largest size that a request can encode
+
+// Where a struct is handed to the kernel: it ends at a page that cannot be touched. A request whose real size
+// goes beyond what its number encodes (flexible arrays) then meets EFAULT where it would overwrite the heap.
+uint8_t* BounceEnd() {
+  static thread_local uint8_t* const end = [] {
+    const size_t page = PageSize();
+    void* got = mmap(nullptr, kBounce + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (got == MAP_FAILED) return static_cast<uint8_t*>(nullptr);
+    mprotect(static_cast<uint8_t*>(got) + kBounce, page, PROT_NONE);
+    return static_cast<uint8_t*>(got) + kBounce;
+  }();
+  return end;
+}
+
+// The lowest descriptor that is free: no new one can be below it. Tells a descriptor from a number that a
+// request answers.
+int LowestFree(int open_fd) {
+  const int next = fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
+  if (next >= 0) close(next);
+  return next;
+}
 
 size_t EncodedSize(unsigned request) { return (request >> 16) & 0x3fff; }
 
@@ -68,7 +92,9 @@ class Pointers {
     return true;
   }
 
-  ~Pointers() {
+  ~Pointers() { Restore(); }
+
+  void Restore() {
     while (placed_ > 0) {
       placed_--;
       std::memcpy(places_[placed_], &saved_[placed_], 8);
@@ -97,9 +123,12 @@ napi_value Ioctl(napi_env env, napi_callback_info info) {
   int fd;
   unsigned request, how = 0;
   if (!args.Int32(0, "fd", &fd) || !args.Bits32(1, "request", &request)) return nullptr;
-  if (!args.Absent(3) && !args.Bits32(3, "how", &how)) return nullptr;
+  if (args.Given(3) && !args.Absent(3) && !args.Bits32(3, "how", &how)) return nullptr;
 
   unsigned long value = 0;
+  uint8_t* data = nullptr;
+  uint8_t* handed = nullptr;
+  size_t length = 0;
   Pointers pointers;
   double number;
   if (napi_get_value_double(env, args[2], &number) == napi_ok || args.TypeOf(2) == napi_bigint) {
@@ -116,16 +145,24 @@ napi_value Ioctl(napi_env env, napi_callback_info info) {
     }
     value = scalar;
   } else {
-    uint8_t* data;
-    size_t length;
-    if (!args.Absent(4) && !pointers.Collect(env, args[4])) return nullptr;
-    if (!args.Bytes(2, "arg", &data, &length)) return nullptr;
-    if (!CheckLength(env, request, how, length) || !pointers.Place(env, data, length)) return nullptr;
-    value = reinterpret_cast<unsigned long>(data);
+    if (args.Given(4) && !args.Absent(4) && !pointers.Collect(env, args[4])) return nullptr;
+    if (!args.Bytes(2, "arg", &data, &length) || !CheckLength(env, request, how, length)) return nullptr;
+    handed = data;
+    // A view onto guest memory goes as it is: only the kernel can read it without the risk of a fault.
+    if (length != 0 && length <= kBounce && BounceEnd() != nullptr && !Registry::Get().InMappings(data)) {
+      handed = BounceEnd() - length;
+      std::memcpy(handed, data, length);
+    }
+    if (!pointers.Place(env, handed, length)) return nullptr;
+    value = reinterpret_cast<unsigned long>(handed);
   }
+  const int lowest = (how & kMakesFd) != 0 ? LowestFree(fd) : 0;
   const int result = ioctl(fd, request, value);
-  if (result < 0) return Int(env, -errno);
-  if ((how & kMakesFd) != 0) {
+  const int error = errno;
+  pointers.Restore();
+  if (handed != data) std::memcpy(data, handed, length);
+  if (result < 0) return Int(env, -error);
+  if ((how & kMakesFd) != 0 && lowest >= 0 && result >= lowest) {
     // Here, not in a later call: a guest_memfd comes without close-on-exec, and a worker may be ended in
     // between.
     fcntl(result, F_SETFD, FD_CLOEXEC);

@@ -63,7 +63,7 @@ bool Args::Int32(size_t i, const char* name, int* out) {
 bool Args::Bits32(size_t i, const char* name, unsigned* out) {
   double d;
   if (napi_get_value_double(env_, argv_[i], &d) != napi_ok) return WrongType(name, "a number");
-  if (!(d >= -2147483648.0 && d <= 4294967295.0) || d != std::trunc(d)) {
+  if (!(d >= -2147483648.0 && d <= 4294967295.0) || d != static_cast<double>(static_cast<int64_t>(d))) {
     return ThrowRange(env_, std::string(name) + " must be an integer of 32 bits");
   }
   *out = static_cast<unsigned>(static_cast<int64_t>(d));
@@ -73,7 +73,7 @@ bool Args::Bits32(size_t i, const char* name, unsigned* out) {
 bool Args::U64(size_t i, const char* name, uint64_t* out) {
   double d;
   if (napi_get_value_double(env_, argv_[i], &d) == napi_ok) {
-    if (!(d >= 0 && d <= kMaxSafe) || d != std::trunc(d)) {
+    if (!(d >= 0 && d <= kMaxSafe) || d != static_cast<double>(static_cast<int64_t>(d))) {
       return ThrowRange(
           env_, std::string(name) + " must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)");
     }

@@ -34,6 +34,8 @@ class Args {
   bool Out64(size_t i, const char* name, napi_typedarray_type type, size_t need, uint64_t** out);
   bool Function(size_t i, const char* name, napi_value* out);
 
+  // A cheap first question: whether the caller passed that many arguments at all.
+  bool Given(size_t i) const { return argc_ > i; }
   bool Absent(size_t i) const;
   napi_value operator[](size_t i) const { return argv_[i]; }
   napi_valuetype TypeOf(size_t i) const;

@@ -25,6 +25,10 @@ size_t PageSize() {
 }
 
 bool PageRange(uint64_t address, uint64_t length, uintptr_t* start, size_t* bytes) {
+#if defined(__aarch64__)
+  address &= (uint64_t{1} << 56) -
+             1;  // the processor ignores the top byte of an access, so it names the same memory
+#endif
   const uint64_t mask = PageSize() - 1;
   const uint64_t end = address + length;
   if (length == 0 || end < address || end > UINT64_MAX - mask) return false;
@@ -48,10 +52,10 @@ void Registry::DropFd(int fd) {
   fds_.erase(fd);
 }
 
-void Registry::AddMapping(uintptr_t address, size_t length, EnvState* owner) {
+void Registry::AddMapping(uintptr_t address, size_t length, EnvState* owner, bool regular) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   DropMapping(address, length);
-  mappings_[address] = {address + length, owner};
+  mappings_[address] = {address + length, owner, regular};
 }
 
 void Registry::DropMapping(uintptr_t address, size_t length) {
@@ -67,8 +71,8 @@ void Registry::DropMapping(uintptr_t address, size_t length) {
       continue;
     }
     it = mappings_.erase(it);
-    if (from < address) mappings_[from] = {address, old.owner};
-    if (old.end > end) mappings_[end] = {old.end, old.owner};
+    if (from < address) mappings_[from] = {address, old.owner, old.regular};
+    if (old.end > end) mappings_[end] = {old.end, old.owner, old.regular};
   }
 }
 
@@ -85,6 +89,14 @@ EnvState* Registry::OwnerOf(uintptr_t address, size_t length) {
     at = it->second.end;
   }
   return owner;
+}
+
+bool Registry::IsRegular(uintptr_t address) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  auto it = mappings_.upper_bound(address);
+  if (it == mappings_.begin()) return false;
+  --it;
+  return it->second.end > address && it->second.regular;
 }
 
 uintptr_t Registry::CoveredUpTo(uintptr_t address) {

@@ -42,11 +42,16 @@ class Registry {
   bool OwnsFd(int fd);
   void DropFd(int fd);
 
-  void AddMapping(uintptr_t address, size_t length, EnvState* owner);
+  // `regular`: backed by a file that can be truncated, so that its pages may vanish.
+  void AddMapping(uintptr_t address, size_t length, EnvState* owner, bool regular);
   void DropMapping(uintptr_t address, size_t length);
   // The owner of the mappings that cover the whole range, or null when there is a gap or more than one owner.
   EnvState* OwnerOf(uintptr_t address, size_t length);
   bool Covers(uintptr_t address, size_t length) { return CoveredUpTo(address) >= address + length; }
+  bool InMappings(const void* at) {
+    return CoveredUpTo(reinterpret_cast<uintptr_t>(at)) != reinterpret_cast<uintptr_t>(at);
+  }
+  bool IsRegular(uintptr_t address);
   // True when every page of the range is ours, or not mapped by anybody.
   bool MayTouch(uintptr_t address, size_t length);
 
@@ -63,6 +68,7 @@ class Registry {
   struct Mapping {
     uintptr_t end;
     EnvState* owner;
+    bool regular;
   };
 
   // End of the unbroken stretch of our mappings that begins at `address`; `address` itself when it is not

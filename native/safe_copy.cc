@@ -14,6 +14,7 @@ namespace privmem {
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr int kSiKernel = 128;
 constexpr size_t kCompareBlock = 64 * 1024;
 
 struct Guard {
@@ -42,6 +43,8 @@ void PassOn(const struct sigaction& action, int signal, siginfo_t* info, void* c
     action.sa_sigaction(signal, info, context);
   } else if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) {
     action.sa_handler(signal);
+  } else if (action.sa_handler == SIG_IGN && info->si_code <= 0) {
+    return;
   } else {
     // Back to the default: a fault repeats when we return and ends the process as it would have without us; a
     // signal that somebody sent does not repeat, so it is sent again.
@@ -122,10 +125,15 @@ size_t Run(uintptr_t suspect, size_t length, Fault* fault, Step step) {
     const size_t to_boundary = kPage - ((suspect + at) & (kPage - 1));
     const size_t part = to_boundary < length - at ? to_boundary : length - at;
     if (!Guarded(fault, [&] { step(at, part); })) {
-      // Non-canonical addresses come without an address.
-      if (fault->address < suspect + at || fault->address >= suspect + at + part)
-        fault->address = suspect + at;
-      return at;
+      // Byte by byte: the fault may lie on the other side, whose pages end elsewhere.
+      volatile size_t byte = at;
+      while (byte < at + part && Guarded(fault, [&] { step(byte, 1); })) byte = byte + 1;
+      if (byte < at + part) {
+        // Non-canonical addresses come without an address.
+        if (fault->code == kSiKernel) fault->address = suspect + byte;
+        return byte;
+      }
+      *fault = Fault();
     }
     done = at + part;
   }

@@ -41,13 +41,15 @@ napi_value Close(napi_env env, napi_callback_info info) {
   int fd;
   if (!args.Int32(0, "fd", &fd)) return nullptr;
   Registry& registry = Registry::Get();
-  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
+  std::unique_lock<std::recursive_mutex> lock(registry.mutex());
   if (!registry.OwnsFd(fd)) {
     if (fcntl(fd, F_GETFD) < 0) return Int(env, -errno);
     ThrowRange(env, "fd " + std::to_string(fd) + " was not opened by privmem; adopt it first");
     return nullptr;
   }
   registry.DropFd(fd);
+  // Destroying a VM takes time; others need not wait for it.
+  lock.unlock();
   // Never repeated: Linux releases the number even when close is interrupted.
   return SysResult(env, close(fd));
 }

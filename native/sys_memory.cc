@@ -1,5 +1,7 @@
 // The address space: mmap and its family, confined to memory that was mapped here.
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "calls.h"
 #include "registry.h"
@@ -28,6 +30,31 @@ Verdict Judge(napi_env env, const char* what, uint64_t address, uint64_t length,
   }
   return Verdict::kOurs;
 }
+
+struct Backing {
+  bool regular;
+  uint64_t page;  // what the kernel rounds the length up to
+};
+
+Backing BackingOf(int fd, unsigned flags) {
+  constexpr unsigned kHugeShift = 26, kHugeMask = 0x3f;
+  constexpr long kHugetlbfs = 0x958458F6;
+  constexpr uint64_t kDefaultHuge = 2 << 20;
+  const uint64_t base = PageSize();
+  if ((flags & MAP_ANONYMOUS) != 0) {
+    const unsigned shift = (flags >> kHugeShift) & kHugeMask;
+    if ((flags & MAP_HUGETLB) == 0) return {false, base};
+    return {false, shift == 0 ? kDefaultHuge : uint64_t{1} << shift};
+  }
+  struct stat st;
+  if (fstat(fd, &st) != 0) return {true, base};
+  struct statfs fs;
+  const bool large = static_cast<uint64_t>(st.st_blksize) > base && fstatfs(fd, &fs) == 0;
+  const bool huge = large && static_cast<long>(fs.f_type) == kHugetlbfs;
+  return {S_ISREG(st.st_mode), huge ? static_cast<uint64_t>(fs.f_bsize) : base};
+}
+
+uint64_t RoundUp(uint64_t length, uint64_t page) { return (length + page - 1) / page * page; }
 
 void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
 
@@ -64,8 +91,10 @@ napi_value Mmap(napi_env env, napi_callback_info info) {
   if (got == MAP_FAILED) return Int(env, -errno);
   uintptr_t start;
   size_t bytes;
-  if (PageRange(reinterpret_cast<uintptr_t>(got), length, &start, &bytes))
-    registry.AddMapping(start, bytes, args.state());
+  const Backing backing = BackingOf(fd, flags);
+  if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &start, &bytes)) {
+    registry.AddMapping(start, bytes, args.state(), backing.regular);
+  }
   return Number(env, static_cast<double>(reinterpret_cast<uintptr_t>(got)));
 }
 

@@ -11,6 +11,7 @@
 #include "calls.h"
 #include "env_state.h"
 #include "registry.h"
+#include "safe_copy.h"
 
 namespace privmem {
 
@@ -44,6 +45,7 @@ void OnKick(int, siginfo_t* info, void*) {
 
 class Timer {
  public:
+  // Nothing is armed, and nothing costs anything, when `timeout_ms` is 0.
   Timer(uint8_t* page, int timeout_ms) : limit_{page, 0} {
     if (timeout_ms <= 0) return;
     // The kernel's own struct: C libraries disagree on how the thread id is spelled.
@@ -60,11 +62,13 @@ class Timer {
     event.signal = KickSignal();
     event.notify = 4;  // SIGEV_THREAD_ID
     event.thread = ThreadId();
-    if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;
-    made_ = true;
     const struct itimerspec when = {{0, 0}, {timeout_ms / 1000, (timeout_ms % 1000) * 1000000L}};
-    syscall(SYS_timer_settime, id_, 0, &when, nullptr);
+    made_ = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) == 0;
+    if (!made_ || syscall(SYS_timer_settime, id_, 0, &when, nullptr) != 0) error_ = -errno;
   }
+
+  // Negated errno when the limit could not be set.
+  int error() const { return error_; }
 
   // True when the limit was reached.
   bool Stop() {
@@ -76,6 +80,7 @@ class Timer {
  private:
   Limit limit_;
   int id_ = 0;
+  int error_ = 0;
   bool made_ = false;
 };
 
@@ -122,14 +127,45 @@ void Vcpu::Leave(int result) {
   }
 }
 
-int Vcpu::Run(int timeout_ms) {
-  const int entered = Enter();
-  if (entered < 0) return entered;
-  Timer timer(page_, timeout_ms);
+namespace {
+
+// A worker that is being terminated learns of it when JavaScript runs next, which a guest that never exits
+// would put off for ever.
+bool MayGoOn(napi_env env) {
+  napi_value script, ignored;
+  return napi_create_string_utf8(env, "0", 1, &script) == napi_ok &&
+         napi_run_script(env, script, &ignored) == napi_ok;
+}
+
+constexpr int kWorkerSliceMs = 100;
+
+}  // namespace
+
+int Vcpu::RunSlice(int slice_ms, bool* limit_reached) {
+  Timer timer(page_, slice_ms);
+  if (timer.error() != 0) return timer.error();
   const int result = ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0;
-  if (timer.Stop()) {
+  *limit_reached = timer.Stop();
+  if (*limit_reached) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!kicked_) SetImmediateExit(page_, 0);
+    // A kick counts for this run, whatever the timer did.
+    else if (result == -EINTR)
+      *limit_reached = false;
+  }
+  return result;
+}
+
+int Vcpu::Run(napi_env env, int timeout_ms) {
+  const int entered = Enter();
+  if (entered < 0) return entered;
+  const bool worker = ThreadId() != getpid();
+  int result;
+  for (int left = timeout_ms;; left -= kWorkerSliceMs) {
+    const bool sliced = worker && (timeout_ms <= 0 || left > kWorkerSliceMs);
+    bool limit_reached = false;
+    result = RunSlice(sliced ? kWorkerSliceMs : left, &limit_reached);
+    if (!sliced || !limit_reached || result != -EINTR || !MayGoOn(env)) break;
   }
   Leave(result);
   return result;
@@ -157,7 +193,19 @@ napi_value VcpuAttach(napi_env env, napi_callback_info info) {
     ThrowRange(env, "runPage must be the start of memory that privmem mapped");
     return nullptr;
   }
+  if (registry.IsRegular(page)) {
+    ThrowRange(env,
+               "runPage must be mapped from the vCPU: a file's page could be truncated away under a kick");
+    return nullptr;
+  }
   if (registry.HasPinned(page, PageSize())) return Int(env, -EBUSY);
+  uint8_t* const exit_byte = reinterpret_cast<uint8_t*>(page) + kImmediateExit;
+  uint8_t old;
+  Fault fault;
+  if (SafeRead(&old, page + kImmediateExit, 1, &fault) != 1 ||
+      SafeWrite(reinterpret_cast<uintptr_t>(exit_byte), &old, 1, &fault) != 1) {
+    return Int(env, -EFAULT);
+  }
   if (KickSignal() == 0) return Int(env, -EAGAIN);
   auto vcpu = std::make_unique<Vcpu>(args.state(), fd, reinterpret_cast<uint8_t*>(page));
   return Int(env, args.state()->AddVcpu(std::move(vcpu)));
@@ -184,7 +232,7 @@ napi_value VcpuRun(napi_env env, napi_callback_info info) {
   int timeout_ms;
   if (!IsHandle(args) || !args.Int32(1, "timeoutMs", &timeout_ms)) return nullptr;
   Vcpu* vcpu = Find(args);
-  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Run(timeout_ms));
+  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Run(env, timeout_ms));
 }
 
 napi_value VcpuStart(napi_env env, napi_callback_info info) {

@@ -22,7 +22,7 @@ class Vcpu {
   ~Vcpu();
 
   // Each returns 0 or a negated errno.
-  int Run(int timeout_ms);
+  int Run(napi_env env, int timeout_ms);
   int Start(napi_env env, napi_value done);
   void Kick();
 
@@ -32,6 +32,7 @@ class Vcpu {
  private:
   static void* ThreadMain(void* self);
   void ThreadLoop();
+  int RunSlice(int slice_ms, bool* limit_reached);
   int Enter();
   void Leave(int result);
   void Signal();

@@ -42,7 +42,10 @@ int UnmapRange(napi_env env, uintptr_t address, size_t length) {
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
   std::vector<View*> touched;
   for (View* view : registry.views()) {
-    if (Overlaps(*view, address, length)) touched.push_back(view);
+    if (!Overlaps(*view, address, length)) continue;
+    // Only its own thread can detach a buffer.
+    if (env != nullptr && view->env != env) return -EBUSY;
+    touched.push_back(view);
   }
   void* start = reinterpret_cast<void*>(address);
   if (touched.empty()) {
@@ -93,7 +96,9 @@ napi_value MakeView(napi_env env, napi_callback_info info) {
   const napi_status status = napi_create_external_arraybuffer(env, reinterpret_cast<void*>(address), length,
                                                               OnBufferGone, view, &buffer);
   if (status != napi_ok) {
-    delete view;
+    // Left alone: on some failures Node calls the finalizer nevertheless, and that one deletes it.
+    napi_value ignored;
+    napi_get_and_clear_last_exception(env, &ignored);
     return Int(env, static_cast<int>(status) == kNoExternalBuffers ? -EOPNOTSUPP : -ENOMEM);
   }
   napi_create_reference(env, buffer, 0, &view->buffer);

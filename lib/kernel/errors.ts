@@ -3,8 +3,13 @@ import { errnoName, errnoText } from './errno.ts';
 
 const brand = (name: string): symbol => Symbol.for(`privmem.${name}`);
 
-function isBranded(value: unknown, symbol: symbol): boolean {
-  return typeof value === 'object' && value !== null && symbol in value;
+/** What `instanceof` asks a branded class: the brand. Classes that extend one inherit this and must not: they have no brand of their own. */
+function byBrand(symbol: symbol): (this: unknown, value: unknown) => boolean {
+  return function (value) {
+    const branded = typeof this === 'function' && Object.hasOwn(this, Symbol.hasInstance);
+    if (!branded) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return typeof value === 'object' && value !== null && symbol in value;
+  };
 }
 
 export interface KernelErrorInit {
@@ -22,6 +27,7 @@ export interface KernelErrorInit {
 /** A kernel refused a system call. */
 export class KernelError extends Error {
   static readonly #brand = brand('KernelError');
+  static override readonly [Symbol.hasInstance] = byBrand(KernelError.#brand);
   /** `EINVAL` */
   readonly code: string;
   /** Positive, as in errno.h (Node's own system errors carry it negated). */
@@ -45,10 +51,6 @@ export class KernelError extends Error {
     this.hint = init.hint;
     Object.defineProperty(this, KernelError.#brand, { value: true });
   }
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBranded(value, KernelError.#brand);
-  }
 }
 
 export type FaultKind = 'SIGBUS' | 'SIGSEGV';
@@ -69,6 +71,7 @@ export interface MemoryFault {
 /** A fault-safe access met memory that the host cannot reach: a private page, a hole, memory beyond the end of the file. */
 export class MemoryFaultError extends Error {
   static readonly #brand = brand('MemoryFaultError');
+  static override readonly [Symbol.hasInstance] = byBrand(MemoryFaultError.#brand);
   readonly fault: MemoryFault;
 
   constructor(action: string, fault: MemoryFault) {
@@ -84,15 +87,12 @@ export class MemoryFaultError extends Error {
     this.fault = fault;
     Object.defineProperty(this, MemoryFaultError.#brand, { value: true });
   }
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBranded(value, MemoryFaultError.#brand);
-  }
 }
 
 /** The platform, the kernel or the rights at hand cannot do what was asked for. */
 export class UnsupportedError extends Error {
   static readonly #brand = brand('UnsupportedError');
+  static override readonly [Symbol.hasInstance] = byBrand(UnsupportedError.#brand);
   /** What is missing, in a few words: `/dev/kvm`, `KVM_CAP_GUEST_MEMFD`. */
   readonly missing: string;
   readonly reason: string;
@@ -107,38 +107,28 @@ export class UnsupportedError extends Error {
     this.nextStep = nextStep;
     Object.defineProperty(this, UnsupportedError.#brand, { value: true });
   }
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBranded(value, UnsupportedError.#brand);
-  }
 }
 
 /** Something was used after `close()`, or after its parent was closed. */
 export class DisposedError extends Error {
   static readonly #brand = brand('DisposedError');
+  static override readonly [Symbol.hasInstance] = byBrand(DisposedError.#brand);
 
   constructor(what: string) {
     super(`${what} is closed`);
     this.name = 'DisposedError';
     Object.defineProperty(this, DisposedError.#brand, { value: true });
   }
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBranded(value, DisposedError.#brand);
-  }
 }
 
 /** The object is in a state in which this cannot be done: a vCPU that runs, a mapping that a slot still uses. */
 export class StateError extends Error {
   static readonly #brand = brand('StateError');
+  static override readonly [Symbol.hasInstance] = byBrand(StateError.#brand);
 
   constructor(message: string) {
     super(message);
     this.name = 'StateError';
     Object.defineProperty(this, StateError.#brand, { value: true });
-  }
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBranded(value, StateError.#brand);
   }
 }

@@ -6,7 +6,14 @@ import { UnsupportedError } from '../kernel/errors.ts';
 import type { Sys } from '../kernel/sys.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import { Memfd } from '../memory/memfd.ts';
-import { GUEST_MEMFD_FLAG, KVM_CAP, KVM_MEM, KVM_VM_TYPE } from '../uapi/index.ts';
+import {
+  declareMemoryAttributes2,
+  GUEST_MEMFD_FLAG,
+  KVM_CAP,
+  KVM_MEM,
+  KVM_VM_TYPE,
+  kvm_memory_attributes2,
+} from '../uapi/index.ts';
 
 export interface Support {
   readonly supported: boolean;
@@ -143,8 +150,7 @@ function inPlace(kvm: Kvm): Support {
   using vm = kvm.createVm();
   const file = vm.raw.createGuestMemfd(PAGE);
   if (!file.ok) return no(`KVM_CREATE_GUEST_MEMFD: ${file.code}`, 'run Linux 6.8 or newer');
-  const KVM_SET_MEMORY_ATTRIBUTES2 = 0xc080aed2;
-  const asked = file.value.raw.ioctl(KVM_SET_MEMORY_ATTRIBUTES2, new Uint8Array(128));
+  const asked = file.value.raw.ioctl(declareMemoryAttributes2(), kvm_memory_attributes2.encode());
   if (!asked.ok && asked.code === 'ENOTTY') {
     return no(
       'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)',

@@ -1,4 +1,5 @@
 /** What this host offers to the tests of the addon. */
+import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe } from 'vitest';
 import { loadNative } from '../../lib/kernel/native.ts';
@@ -16,7 +17,6 @@ function group(title: string, missing: string | undefined, tests: () => void): v
 
 export const withKvm = (title: string, tests: () => void): void => group(title, noKvm, tests);
 export const withGuestMemfd = (title: string, tests: () => void): void => group(title, noGuestMemfd, tests);
-export const kvmHere = noKvm === undefined;
 
 /** The path of a script in children/. */
 export function childScript(name: string): string {
@@ -33,4 +33,14 @@ export function must(result: number): number {
 export function mustView(result: ArrayBuffer | number): ArrayBuffer {
   if (typeof result === 'number') throw new Error(`no view, errno ${-result}`);
   return result;
+}
+
+/** A page of memory that the addon has not mapped: the heap of the C library. */
+export function foreignMemory(): bigint {
+  const line = fs
+    .readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .find((one) => one.endsWith('[heap]'));
+  if (line === undefined) throw new Error('this process has no heap');
+  return BigInt(`0x${line.slice(0, line.indexOf('-'))}`);
 }
