@@ -99,7 +99,7 @@ function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdK
     case 'hidden':
       return undefined;
     case 'string':
-      return JSON.stringify(value);
+      return typeof value === 'string' ? JSON.stringify(value) : String(value);
     case 'octal':
       return isInt(value) && value !== 0 ? `0${value.toString(8)}` : undefined;
     case 'hva':

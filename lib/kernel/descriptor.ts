@@ -4,19 +4,29 @@ import type { Int, PointerPatch } from './kernel.ts';
 import { Owner } from './owner.ts';
 import type { FileStat, Sys } from './sys.ts';
 
+/** Where a descriptor is looked up by what must not keep its owner alive: undefined once it is closed. */
+export interface FdPlace {
+  fd: number | undefined;
+}
+
 export abstract class Descriptor extends Owner {
   readonly kind: FdKind;
   readonly #fd: number;
+  /** Not for users: for what is released after its parent was collected, when the number may belong to another file. */
+  readonly place: Readonly<FdPlace>;
 
   /** @param before runs before the descriptor is closed, with the same rule as `release` of Owner. */
   protected constructor(sys: Sys, parent: Owner | undefined, kind: FdKind, fd: number, before?: () => void) {
     const { kernel } = sys;
+    const place: FdPlace = { fd };
     super(sys, parent, `${kind} (fd ${fd})`, () => {
       before?.();
+      place.fd = undefined;
       kernel.close(fd);
     });
     this.kind = kind;
     this.#fd = fd;
+    this.place = place;
   }
 
   /** The file descriptor. DisposedError after close, never a number that may belong to another file by now. */

@@ -23,7 +23,7 @@ interface Row {
 }
 
 const PAGE = 4096n;
-const FALLOC_FL_KEEP_SIZE = 1n;
+const FALLOC_FL_PUNCH_HOLE = 2n;
 const KVM_MEM_GUEST_MEMFD = 4n;
 const MAP_TYPE = 0xfn;
 const MAP_SHARED = 1n;
@@ -122,8 +122,8 @@ const ROWS: readonly Row[] = [
   {
     of: 'fallocate',
     code: 'EOPNOTSUPP',
-    when: ({ args }) => (big(args[1]) & FALLOC_FL_KEEP_SIZE) === 0n,
-    hint: 'a guest_memfd has a fixed size, so fallocate insists on FALLOC_FL_KEEP_SIZE',
+    when: ({ args }) => (big(args[1]) & ~FALLOC_FL_PUNCH_HOLE) === 0n,
+    hint: 'FALLOC_FL_KEEP_SIZE is missing: PUNCH_HOLE always needs it, and a guest_memfd, whose size is fixed, for allocation too',
   },
   {
     of: 'fallocate',

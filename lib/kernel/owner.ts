@@ -53,9 +53,17 @@ export abstract class Owner {
     if (this.#closed) return;
     this.#closed = true;
     forgotten.unregister(this);
-    for (const child of [...this.#children].reverse()) child.close();
     if (this.#parent !== undefined) this.#parent.#children.delete(this);
-    this.#release();
+    // One that cannot be closed (its descriptor was closed behind our back) must not keep the others open.
+    const errors: unknown[] = [];
+    for (const close of [...[...this.#children].reverse().map((child) => () => child.close()), this.#release]) {
+      try {
+        close();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   [disposeSymbol](): void {

@@ -21,11 +21,12 @@ export interface SelectOptions {
   readonly trace?: TraceSink | undefined;
 }
 
-const SIM_MISSING = new UnsupportedError(
-  'backend sim',
-  'the simulated kernel is not built yet',
-  'use --backend kvm on a Linux host with /dev/kvm',
-);
+const simMissing = (): UnsupportedError =>
+  new UnsupportedError(
+    'backend sim',
+    'the simulated kernel is not built yet',
+    'use --backend kvm on a Linux host with /dev/kvm',
+  );
 
 /** The addon and the system calls of this host, whether or not it has KVM. UnsupportedError where there is no addon. */
 export function nativeKernel(): Kernel {
@@ -58,7 +59,7 @@ export function kvmAccess(): 'usable' | 'forbidden' | 'missing' {
 
 /** Chooses a kernel. UnsupportedError, with the reason and the next step, when what was asked for is not to be had. */
 export function selectKernel({ backend = 'auto', trace }: SelectOptions = {}): Selection {
-  if (backend === 'sim') throw SIM_MISSING;
+  if (backend === 'sim') throw simMissing();
   const kernel = nativeKernel();
   const why = backend === 'kvm' ? 'the real kernel, as asked for' : 'the real kernel: the addon loads on this host';
   return { sys: new Sys(trace === undefined ? kernel : traceKernel(kernel, trace)), why };

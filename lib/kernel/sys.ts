@@ -2,6 +2,7 @@
  * The strict side of the waist: the same calls, throwing {@link KernelError}. `sys.raw` has their raw twins. This is the only place
  * that turns an errno into an error.
  */
+import { viewOf } from '../uapi/layout.ts';
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import { CALLS, type CallName, showArgs } from './calls.ts';
 import { errnoName } from './errno.ts';
@@ -223,12 +224,18 @@ function howOf(ioctl: Ioctl | undefined, arg: Int | Uint8Array): number {
   return how;
 }
 
-/** For hints only: a struct with values that a number cannot hold is left undecoded. */
+/** For hints only: a value that a number cannot hold is given as a bigint, since it may well be what the kernel refused. */
 function looseDecode(ioctl: Ioctl, bytes: Uint8Array): Record<string, unknown> | undefined {
-  if (ioctl.arg.kind !== 'struct') return undefined;
-  try {
-    return ioctl.arg.layout.decode(bytes);
-  } catch {
-    return undefined;
-  }
+  if (ioctl.arg.kind !== 'struct' || bytes.length < ioctl.arg.layout.size) return undefined;
+  const { layout } = ioctl.arg;
+  const offsets: Readonly<Record<string, number>> = layout.offsets;
+  const view = viewOf(bytes);
+  const read = (key: string): unknown => {
+    try {
+      return layout.get(bytes, key);
+    } catch {
+      return view.getBigUint64(offsets[key] ?? 0, true);
+    }
+  };
+  return Object.fromEntries(Object.keys(layout.fields).map((key) => [key, read(key)]));
 }

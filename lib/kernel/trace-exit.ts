@@ -33,10 +33,13 @@ const PAYLOADS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
   [R.KVM_EXIT_SNP_REQ_CERTS, kvm_run_snp_req_certs],
 ]);
 
+/** EFAULT, EHWPOISON and ENOMEM: with any other errno the vCPU was not entered, and the page holds what an earlier run left. */
+const FAULT_RESULTS: ReadonlySet<number> = new Set([-14, -133, -12]);
+
 /** Undefined when the page may hold what an earlier run left: a failed KVM_RUN carries an exit only for a memory fault. */
 export function describeExit(page: Uint8Array, result: number): string | undefined {
   const reason = viewOf(page).getUint32(kvm_run.offsets.exit_reason, true);
-  if (result < 0 && reason !== R.KVM_EXIT_MEMORY_FAULT) return undefined;
+  if (result < 0 && !(reason === R.KVM_EXIT_MEMORY_FAULT && FAULT_RESULTS.has(result))) return undefined;
   const name = showNamed(BigInt(reason), KVM_EXIT);
   const payload = PAYLOADS.get(reason);
   return payload === undefined ? name : `${name} ${payload.format(page, KVM_RUN_EXIT_OFFSET)}`;

@@ -89,10 +89,15 @@ class Tracer {
   #start(args: unknown[]): unknown {
     const [vcpu, done] = args as [number, (result: number) => void];
     const start = process.hrtime.bigint();
-    return this.#inner.vcpuStart(vcpu, (result) => {
+    const record = (result: number): void =>
       this.#record('vcpuStart', [vcpu], args, result, Number(process.hrtime.bigint() - start) / 1000);
+    const started = this.#inner.vcpuStart(vcpu, (result) => {
+      record(result);
       done(result);
     });
+    // Refused at once: no end will come.
+    if (started < 0) record(started);
+    return started;
   }
 
   #record(call: CallName, before: readonly unknown[], after: readonly unknown[], result: number, micros: number): void {

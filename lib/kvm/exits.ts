@@ -118,7 +118,7 @@ export interface IntrExit {
 
 /** Every other exit: the number survives, and the name if there is one. Its payload is in `vcpu.runPage`. */
 export interface OtherExit {
-  readonly name: `KVM_EXIT_${string}` | undefined;
+  readonly name: OtherExitName | undefined;
   readonly reason: number;
   readonly other: true;
 }
@@ -134,6 +134,8 @@ export type DecodedExit =
   | TdxExit
   | SnpReqCertsExit
   | IntrExit;
+export type OtherExitName = Exclude<keyof typeof KVM_EXIT.value, DecodedExit['name']>;
+/** Tell them apart by `name`. */
 export type Exit = DecodedExit | OtherExit;
 
 const R = KVM_EXIT.value;
@@ -150,9 +152,7 @@ const CERTS = kvm_run_snp_req_certs.offsets;
 const IO_OUT = 1;
 const MOST_WORDS = 16;
 
-const namesByReason = new Map(
-  Object.entries(R).map(([name, reason]) => [Number(reason), name as `KVM_EXIT_${string}`]),
-);
+const namesByReason = new Map(Object.entries(R).map(([name, reason]) => [Number(reason), name as OtherExitName]));
 
 function nameIn(set: { readonly entries: ReadonlyMap<string, bigint> }, value: number): string | undefined {
   for (const [name, entry] of set.entries) if (entry === BigInt(value)) return name;
@@ -268,13 +268,9 @@ export function decodeMemoryFault(page: DataView, code: string): MemoryFaultExit
 export function answerPlace(page: DataView, exit: Exit): AnswerPlace | undefined {
   switch (exit.name) {
     case 'KVM_EXIT_IO':
-      return (exit as IoExit).direction === 'in'
-        ? { offset: u64(page, IO.data_offset), length: (exit as IoExit).data.length }
-        : undefined;
+      return exit.direction === 'in' ? { offset: u64(page, IO.data_offset), length: exit.data.length } : undefined;
     case 'KVM_EXIT_MMIO':
-      return (exit as MmioExit).isWrite
-        ? undefined
-        : { offset: AT + MMIO.data, length: (exit as MmioExit).data.length };
+      return exit.isWrite ? undefined : { offset: AT + MMIO.data, length: exit.data.length };
     case 'KVM_EXIT_HYPERCALL':
       return { offset: AT + HC.ret, length: 8 };
     case 'KVM_EXIT_TDX':

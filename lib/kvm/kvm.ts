@@ -59,7 +59,9 @@ export class Kvm extends Descriptor {
 
   /** KVM_CREATE_VM with a VM type (x86: KVM_VM_TYPE; arm64: type and IPA bits). EINVAL for a type that is not offered. */
   createVm(type: number | bigint = 0): Vm {
-    return new Vm(this, this.ioctl(KVM_CREATE_VM, type), type, this.vcpuMmapSize());
+    // Asked first: a failure after KVM_CREATE_VM would leave a descriptor without an owner.
+    const vcpuMmapSize = this.vcpuMmapSize();
+    return new Vm(this, this.ioctl(KVM_CREATE_VM, type), type, vcpuMmapSize);
   }
 
   /** x86: KVM_GET_SUPPORTED_CPUID, every leaf that KVM can offer on this host. */

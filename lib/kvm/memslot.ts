@@ -1,4 +1,5 @@
 /** A memslot: a range of guest-physical memory and what backs it. */
+import type { FdPlace } from '../kernel/descriptor.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { Owner } from '../kernel/owner.ts';
 import type { Mapping } from '../memory/mapping.ts';
@@ -29,10 +30,18 @@ export interface MemslotOptions {
   readonly guestMemfdOffset?: number;
 }
 
+interface Presence {
+  deleted: boolean;
+}
+
 /** Deleting works by the old request for every slot (its flags must be 0 then), so one path serves all releases. */
-function deleter(kernel: Kernel, vmFd: number, slot: number): () => void {
-  return () => {
-    kernel.ioctl(vmFd, KVM_SET_USER_MEMORY_REGION.request, kvm_userspace_memory_region.encode({ slot }));
+function deleter(kernel: Kernel, vm: Readonly<FdPlace>, slot: number, presence: Presence, release: () => void) {
+  return (): void => {
+    // A slot collected together with its VM may come second.
+    if (!presence.deleted && vm.fd !== undefined) {
+      kernel.ioctl(vm.fd, KVM_SET_USER_MEMORY_REGION.request, kvm_userspace_memory_region.encode({ slot }));
+    }
+    release();
   };
 }
 
@@ -44,12 +53,16 @@ export class Memslot extends Owner {
   readonly guestMemfd: GuestMemfd | undefined;
   readonly backing: Mapping | undefined;
   readonly hva: bigint;
+  readonly #presence: Presence;
   #gpa: number;
   #flags: number;
 
   /** Not for users: see {@link Vm.addMemslot}. */
   constructor(vm: Vm, options: MemslotOptions, hva: bigint, flags: number) {
-    super(vm.sys, vm, `memslot ${options.slot}`, deleter(vm.sys.kernel, vm.fd, options.slot));
+    const presence: Presence = { deleted: false };
+    const release = typeof options.backing === 'object' ? options.backing.retain() : () => {};
+    super(vm.sys, vm, `memslot ${options.slot}`, deleter(vm.sys.kernel, vm.place, options.slot, presence, release));
+    this.#presence = presence;
     this.vm = vm;
     this.slot = options.slot;
     this.size = options.size;
@@ -92,6 +105,7 @@ export class Memslot extends Owner {
   delete(): void {
     this.assertOpen();
     this.vm.setUserMemoryRegion({ slot: this.slot });
+    this.#presence.deleted = true;
     this.close();
   }
 

@@ -101,7 +101,10 @@ export class Vcpu extends Descriptor {
     return this.#finish(result);
   }
 
-  /** KVM_RUN on the vCPU's own thread; the event loop goes on. Throws what `runSync` throws, as a rejection. */
+  /**
+   * KVM_RUN on the vCPU's own thread; the event loop goes on. Throws what `runSync` throws, as a rejection; DisposedError when the vCPU is
+   * closed meanwhile.
+   */
   run({ signal }: RunOptions = {}): Promise<Exit> {
     try {
       this.#assertIdle('run');
@@ -115,6 +118,8 @@ export class Vcpu extends Descriptor {
         this.#running = false;
         signal?.removeEventListener('abort', kick);
         try {
+          // What the page held went with it, and an exit that ended the run at that moment as well.
+          this.assertOpen();
           const exit = this.#finish(result);
           // A real exit that came at the same moment must not get lost.
           if (signal?.aborted && exit.name === 'KVM_EXIT_INTR') reject(signal.reason);
@@ -139,11 +144,12 @@ export class Vcpu extends Descriptor {
 
   /**
    * Finishes what the last exit left open (the answer to an I/O, MMIO or hypercall exit) without executing the guest further, so that the
-   * registers can be read or saved.
+   * registers can be read or saved. KVM_EXIT_INTR when all is finished. Any other exit is the next part of the same instruction (an access
+   * over a page boundary, string I/O): deal with it and call again.
    */
-  completeIo(): void {
+  completeIo(): Exit {
     this.kick();
-    this.runSync();
+    return this.runSync();
   }
 
   /**

@@ -88,10 +88,14 @@ export class Vm extends Descriptor {
   /**
    * Creates a memslot; by KVM_SET_USER_MEMORY_REGION2 when it has a guest_memfd, by the older request otherwise. EINVAL: unaligned, too
    * large, slot id or flags not offered, file of another VM or too small. EEXIST: the gpa range is taken, or (since 7.2; EINVAL before)
-   * the file's range is bound already. EBADF: no such guest_memfd. virt/kvm/kvm_main.c
+   * the file's range is bound already. EBADF: no such guest_memfd. RangeError for a slot that reaches beyond its mapping: the kernel would
+   * let the guest at whatever this process has there. virt/kvm/kvm_main.c
    */
   addMemslot(options: MemslotOptions): Memslot {
     const { slot, gpa, size, backing = 0, backingOffset = 0, guestMemfd, guestMemfdOffset = 0 } = options;
+    if (backing instanceof Mapping && (backingOffset < 0 || backingOffset + size > backing.length)) {
+      throw new RangeError(`${size} bytes at offset ${backingOffset} are beyond the mapping's ${backing.length} bytes`);
+    }
     const hva = BigInt(backing instanceof Mapping ? backing.hva : backing) + BigInt(backingOffset);
     const flags = (options.flags ?? 0) | (guestMemfd === undefined ? 0 : KVM_MEM.value.KVM_MEM_GUEST_MEMFD);
     const region = { slot, flags, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };

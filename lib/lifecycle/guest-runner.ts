@@ -1,6 +1,6 @@
 /** Runs guest programs on one vCPU, one after the other, and collects what they report. */
 import { type GuestProgram, ReportCollector, x64 } from '../guest/index.ts';
-import type { DecodedExit, Exit, MmioExit } from '../kvm/exits.ts';
+import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Mapping } from '../memory/mapping.ts';
@@ -13,12 +13,7 @@ export interface GuestRun {
   readonly exits: number;
 }
 
-const isDecoded = (exit: Exit): exit is DecodedExit => !('other' in exit);
-
-const isWrite = (exit: Exit): exit is MmioExit => exit.name === 'KVM_EXIT_MMIO' && (exit as MmioExit).isWrite;
-
 function describe(exit: Exit): string {
-  if (!isDecoded(exit)) return `${exit.name ?? 'exit'} (${exit.reason})`;
   switch (exit.name) {
     case 'KVM_EXIT_MMIO':
       return `MMIO ${exit.isWrite ? 'write' : 'read'} of ${exit.length} bytes at gpa 0x${exit.gpa.toString(16)}, which no memslot backs`;
@@ -27,7 +22,7 @@ function describe(exit: Exit): string {
     case 'KVM_EXIT_INTERNAL_ERROR':
       return `KVM internal error ${exit.suberrorName ?? exit.suberror}`;
     default:
-      return exit.name;
+      return exit.name ?? `exit reason ${exit.reason}`;
   }
 }
 
@@ -55,7 +50,7 @@ export class GuestRunner {
       const exit = await this.#vcpu.run({ signal: this.#signal });
       if (exit.name === 'KVM_EXIT_HLT') return { reports, exits };
       if (exit.name === 'KVM_EXIT_INTR') continue;
-      const event = isWrite(exit) ? collector.accept(exit) : undefined;
+      const event = exit.name === 'KVM_EXIT_MMIO' ? collector.accept(exit) : undefined;
       if (event === undefined) throw new Unexpected(`the guest stopped: ${describe(exit)}`);
       if (event === 'pending') continue;
       if (event.kind === 'report') reports.set(event.tag, event.value);

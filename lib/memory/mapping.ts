@@ -1,4 +1,7 @@
-/** A range of this process's address space: mapped once, unmapped once, touched without risk. */
+/**
+ * A range of this process's address space: mapped once, unmapped once, touched without risk. Closing it while a memslot uses it ends the
+ * host's access at once; the range itself goes with the slot.
+ */
 import { FAULT_LENGTH, type Int, type Kernel } from '../kernel/kernel.ts';
 import { Owner } from '../kernel/owner.ts';
 import type { Sys } from '../kernel/sys.ts';
@@ -27,9 +30,29 @@ export interface Part {
   readonly length?: number;
 }
 
-function unmapper(kernel: Kernel, hva: number, length: number): () => void {
-  return () => {
-    kernel.munmap(hva, length);
+/**
+ * Unmaps once nobody needs the range any more. A memslot is left with bare addresses when its mapping goes: the guest would read and write
+ * whatever this process puts there next. So the range stays reserved until the last slot over it is deleted.
+ */
+class Range {
+  readonly #kernel: Kernel;
+  readonly #hva: number;
+  readonly #length: number;
+  #users = 1;
+
+  constructor(kernel: Kernel, hva: number, length: number) {
+    this.#kernel = kernel;
+    this.#hva = hva;
+    this.#length = length;
+  }
+
+  use(): void {
+    this.#users++;
+  }
+
+  readonly release = (): void => {
+    this.#users--;
+    if (this.#users === 0) this.#kernel.munmap(this.#hva, this.#length);
   };
 }
 
@@ -38,17 +61,22 @@ export class Mapping extends Owner {
   readonly #hva: number;
   /** Bytes. */
   readonly length: number;
+  readonly #range: Range;
   readonly #fault = new BigInt64Array(FAULT_LENGTH);
 
   private constructor(sys: Sys, hva: number, length: number) {
-    super(
-      sys,
-      undefined,
-      `mapping of 0x${length.toString(16)} bytes at 0x${hva.toString(16)}`,
-      unmapper(sys.kernel, hva, length),
-    );
+    const range = new Range(sys.kernel, hva, length);
+    super(sys, undefined, `mapping of 0x${length.toString(16)} bytes at 0x${hva.toString(16)}`, range.release);
     this.#hva = hva;
     this.length = length;
+    this.#range = range;
+  }
+
+  /** Not for users: keeps the range mapped, whatever happens to this object, until the function that it returns is called. */
+  retain(): () => void {
+    this.assertOpen();
+    this.#range.use();
+    return this.#range.release;
   }
 
   /** mmap(2) of a descriptor. Throws KernelError: the errnos are the file's, see the classes that map. */
