@@ -25,6 +25,8 @@ interface Row {
 const PAGE = 4096n;
 const FALLOC_FL_PUNCH_HOLE = 2n;
 const KVM_MEM_GUEST_MEMFD = 4n;
+/** The kernel takes sizes as signed. */
+const S64_MAX = (1n << 63n) - 1n;
 const MAP_TYPE = 0xfn;
 const MAP_SHARED = 1n;
 
@@ -36,7 +38,7 @@ const ROWS: readonly Row[] = [
   {
     of: 'KVM_CREATE_GUEST_MEMFD',
     code: 'EINVAL',
-    when: ({ struct }) => unaligned(struct?.size) || big(struct?.size) === 0n,
+    when: ({ struct }) => unaligned(struct?.size) || big(struct?.size) === 0n || big(struct?.size) > S64_MAX,
     hint: 'the size must be a positive multiple of the page size (4096 bytes)',
   },
   {

@@ -33,15 +33,21 @@ interface Verdict {
   readonly sound: boolean;
 }
 
+/** Told of every step, for progress. */
+export interface StepObserver {
+  readonly onStepStart?: ((name: string) => void) | undefined;
+  readonly onStep?: ((step: Step) => void) | undefined;
+}
+
 export class Ledger {
   readonly steps: Step[] = [];
   readonly #counter: CallCounter;
-  readonly #onStep: (step: Step) => void;
+  readonly #observer: StepObserver;
   #state: State = 'none';
 
-  constructor(counter: CallCounter, onStep: (step: Step) => void = () => {}) {
+  constructor(counter: CallCounter, observer: StepObserver = {}) {
     this.#counter = counter;
-    this.#onStep = onStep;
+    this.#observer = observer;
   }
 
   get state(): State {
@@ -54,6 +60,7 @@ export class Ledger {
 
   /** Runs one step. Errors that are outcomes are recorded; any other is a bug or an interruption and is thrown on. */
   async step(options: StepOptions, body: () => StepResult | Promise<StepResult>): Promise<Step> {
+    this.#observer.onStepStart?.(options.name);
     const from = this.#state;
     const calls = this.#counter.count;
     const start = process.hrtime.bigint();
@@ -77,7 +84,7 @@ export class Ledger {
       expected: sound && verdict.outcome === (options.expect ?? 'ok'),
     };
     this.steps.push(step);
-    this.#onStep(step);
+    this.#observer.onStep?.(step);
     return step;
   }
 }

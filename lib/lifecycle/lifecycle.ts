@@ -4,17 +4,17 @@ import type { Sys } from '../kernel/sys.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { CallCounter } from './call-counter.ts';
 import { DESIGNS, type Design } from './designs/index.ts';
-import { Ledger } from './ledger.ts';
+import { Ledger, type StepObserver } from './ledger.ts';
 import { playLifecycle } from './script.ts';
 import { PAGE, Stage } from './stage.ts';
 import { designSupport, requireSupport, technologySupport } from './support.ts';
 import { TECHNOLOGIES, type Technology } from './technologies/index.ts';
-import type { LifecycleReport, Step } from './words.ts';
+import type { LifecycleReport } from './words.ts';
 
 /** Room for the pages that are converted, their neighbours and the guest's own. */
 const LEAST_PAGES = 8;
 
-export interface LifecycleOptions {
+export interface LifecycleOptions extends StepObserver {
   /** Name of the design. Default `unbound-first`. */
   readonly design?: string;
   /** Name of the technology. Default `none`. */
@@ -23,8 +23,6 @@ export interface LifecycleOptions {
   readonly size?: number;
   /** Ends the lifecycle between steps and interrupts a running guest; everything is closed before it rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Called after every step. */
-  readonly onStep?: (step: Step) => void;
 }
 
 /** Finds a design or technology by name. Names of the vocabulary that nothing here carries out are unsupported, others unknown. */
@@ -59,7 +57,7 @@ export async function runLifecycle(sys: Sys, options: LifecycleOptions = {}): Pr
     const design = pick('design', designName, DESIGNS, Object.keys(designs));
     requireSupport(`technology ${technologyName}`, technologies[technologyName]);
     requireSupport(`design ${designName}`, designs[designName]);
-    const ledger = new Ledger(counter, options.onStep);
+    const ledger = new Ledger(counter, options);
     const stage = new Stage(kvm, design, technology, size);
     try {
       await playLifecycle(stage, ledger, options.signal ?? new AbortController().signal);

@@ -86,8 +86,8 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
     technology: options.technology,
     size: options.size,
     signal: session.interrupt,
-    onStep: (step) => {
-      if (progress) process.stderr.write(`\r\u001b[K${step.name}`);
+    onStepStart: (name) => {
+      if (progress) process.stderr.write(`\r\u001b[K${name} …`);
     },
   }).finally(() => {
     if (progress) process.stderr.write('\r\u001b[K');
