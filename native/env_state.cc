@@ -9,8 +9,8 @@ EnvState* EnvState::Create(napi_env env) {
   EnvState* state = new EnvState(env);
   napi_value name;
   napi_create_string_utf8(env, "privmem", NAPI_AUTO_LENGTH, &name);
-  const napi_status made = napi_create_threadsafe_function(
-      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, state, Vcpu::Complete, &state->completions_);
+  const napi_status made = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, state,
+                                                           Vcpu::Complete, &state->completions_);
   if (made != napi_ok) {
     delete state;
     return nullptr;

@@ -49,8 +49,7 @@ class Pointers {
   // over.
   bool Collect(napi_env env, napi_value list) {
     uint32_t count = 0;
-    if (napi_get_array_length(env, list, &count) != napi_ok)
-      return ThrowType(env, "pointers must be an array");
+    if (napi_get_array_length(env, list, &count) != napi_ok) return ThrowType(env, "pointers must be an array");
     if (count > kMaxPointers) return ThrowRange(env, "pointers must have at most 8 entries");
     for (; collected_ < count; collected_++) {
       napi_value entry, offset;
@@ -80,8 +79,7 @@ class Pointers {
       const double offset = offsets_[i];
       if (!(offset >= 0) || offset + 8 > static_cast<double>(length) ||
           offset != static_cast<double>(static_cast<size_t>(offset))) {
-        return ThrowRange(env,
-                          "pointers: an offset must leave 8 bytes in a buffer of " + std::to_string(length));
+        return ThrowRange(env, "pointers: an offset must leave 8 bytes in a buffer of " + std::to_string(length));
       }
       places_[placed_] = buffer + static_cast<size_t>(offset);
       std::memcpy(&saved_[placed_], places_[placed_], 8);
@@ -112,8 +110,8 @@ class Pointers {
 bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
   const size_t want = EncodedSize(request);
   if ((how & kLengthChecked) != 0 ? length >= want : (length == want && want != 0)) return true;
-  return ThrowRange(env, "the buffer has " + std::to_string(length) + " bytes, the request encodes " +
-                             std::to_string(want));
+  return ThrowRange(env,
+                    "the buffer has " + std::to_string(length) + " bytes, the request encodes " + std::to_string(want));
 }
 
 }  // namespace

@@ -74,8 +74,8 @@ bool Args::U64(size_t i, const char* name, uint64_t* out) {
   double d;
   if (napi_get_value_double(env_, argv_[i], &d) == napi_ok) {
     if (!(d >= 0 && d <= kMaxSafe) || d != static_cast<double>(static_cast<int64_t>(d))) {
-      return ThrowRange(
-          env_, std::string(name) + " must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)");
+      return ThrowRange(env_,
+                        std::string(name) + " must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)");
     }
     *out = static_cast<uint64_t>(d);
     return true;
@@ -92,8 +92,8 @@ bool Args::S64(size_t i, const char* name, int64_t* out) {
   double d;
   if (napi_get_value_double(env_, argv_[i], &d) == napi_ok) {
     if (!(d >= -kMaxSafe && d <= kMaxSafe) || d != std::trunc(d)) {
-      return ThrowRange(
-          env_, std::string(name) + " must be an integer between -2^63 and 2^63-1 (beyond 2^53 as a bigint)");
+      return ThrowRange(env_,
+                        std::string(name) + " must be an integer between -2^63 and 2^63-1 (beyond 2^53 as a bigint)");
     }
     *out = static_cast<int64_t>(d);
     return true;
@@ -108,13 +108,11 @@ bool Args::S64(size_t i, const char* name, int64_t* out) {
 
 bool Args::Text(size_t i, const char* name, std::string* out) {
   size_t length = 0;
-  if (napi_get_value_string_utf8(env_, argv_[i], nullptr, 0, &length) != napi_ok)
-    return WrongType(name, "a string");
+  if (napi_get_value_string_utf8(env_, argv_[i], nullptr, 0, &length) != napi_ok) return WrongType(name, "a string");
   out->resize(length + 1);
   napi_get_value_string_utf8(env_, argv_[i], &(*out)[0], length + 1, &length);
   out->resize(length);
-  if (out->find('\0') != std::string::npos)
-    return ThrowRange(env_, std::string(name) + " must not contain NUL");
+  if (out->find('\0') != std::string::npos) return ThrowRange(env_, std::string(name) + " must not contain NUL");
   return true;
 }
 
@@ -134,13 +132,12 @@ bool Args::Out64(size_t i, const char* name, napi_typedarray_type want, size_t n
   size_t length = 0;
   void* pointer = nullptr;
   const char* wanted = want == napi_bigint64_array ? "a BigInt64Array" : "a BigUint64Array";
-  if (napi_get_typedarray_info(env_, argv_[i], &type, &length, &pointer, nullptr, nullptr) != napi_ok ||
-      type != want) {
+  if (napi_get_typedarray_info(env_, argv_[i], &type, &length, &pointer, nullptr, nullptr) != napi_ok || type != want) {
     return WrongType(name, wanted);
   }
   if (length < need) {
-    return ThrowRange(env_, std::string(name) + " must hold " + std::to_string(need) + " values, it holds " +
-                                std::to_string(length));
+    return ThrowRange(
+        env_, std::string(name) + " must hold " + std::to_string(need) + " values, it holds " + std::to_string(length));
   }
   *out = static_cast<uint64_t*>(pointer);
   return true;

@@ -26,8 +26,7 @@ size_t PageSize() {
 
 bool PageRange(uint64_t address, uint64_t length, uintptr_t* start, size_t* bytes) {
 #if defined(__aarch64__)
-  address &= (uint64_t{1} << 56) -
-             1;  // the processor ignores the top byte of an access, so it names the same memory
+  address &= (uint64_t{1} << 56) - 1;  // the processor ignores the top byte of an access, so it names the same memory
 #endif
   const uint64_t mask = PageSize() - 1;
   const uint64_t end = address + length;
@@ -84,8 +83,7 @@ EnvState* Registry::OwnerOf(uintptr_t address, size_t length) {
   --it;
   EnvState* owner = it->second.owner;
   for (uintptr_t at = address; at < end; ++it) {
-    if (it == mappings_.end() || it->first > at || it->second.end <= at || it->second.owner != owner)
-      return nullptr;
+    if (it == mappings_.end() || it->first > at || it->second.end <= at || it->second.owner != owner) return nullptr;
     at = it->second.end;
   }
   return owner;

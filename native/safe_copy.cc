@@ -145,9 +145,8 @@ size_t Run(uintptr_t suspect, size_t length, Fault* fault, Step step) {
 }  // namespace
 
 size_t SafeRead(uint8_t* into, uintptr_t from, size_t length, Fault* fault) {
-  return Run(from, length, fault, [=](size_t at, size_t n) {
-    std::memcpy(into + at, reinterpret_cast<const uint8_t*>(from) + at, n);
-  });
+  return Run(from, length, fault,
+             [=](size_t at, size_t n) { std::memcpy(into + at, reinterpret_cast<const uint8_t*>(from) + at, n); });
 }
 
 size_t SafeWrite(uintptr_t into, const uint8_t* from, size_t length, Fault* fault) {

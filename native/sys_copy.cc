@@ -56,15 +56,13 @@ napi_value WithBuffer(napi_env env, napi_callback_info info, const char* what, A
 }  // namespace
 
 napi_value CopyOut(napi_env env, napi_callback_info info) {
-  return WithBuffer(env, info, "copyOut", [](uintptr_t at, uint8_t* data, size_t n, Fault* fault) {
-    return SafeRead(data, at, n, fault);
-  });
+  return WithBuffer(env, info, "copyOut",
+                    [](uintptr_t at, uint8_t* data, size_t n, Fault* fault) { return SafeRead(data, at, n, fault); });
 }
 
 napi_value CopyIn(napi_env env, napi_callback_info info) {
-  return WithBuffer(env, info, "copyIn", [](uintptr_t at, uint8_t* data, size_t n, Fault* fault) {
-    return SafeWrite(at, data, n, fault);
-  });
+  return WithBuffer(env, info, "copyIn",
+                    [](uintptr_t at, uint8_t* data, size_t n, Fault* fault) { return SafeWrite(at, data, n, fault); });
 }
 
 napi_value Compare(napi_env env, napi_callback_info info) {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "registry.h"
+#include "simple_call.h"
 
 namespace privmem {
 
@@ -18,22 +18,28 @@ namespace {
 constexpr long kMemfdSecret = 447;
 constexpr long kCachestat = 451;
 constexpr unsigned kMfdCloexec = 1;
+constexpr int kAddSeals = 1033, kGetSeals = 1034;
 
-napi_value Made(Args& args, long fd) {
-  const napi_value result = SysResult(args.env(), fd);
-  if (fd >= 0) Registry::Get().AddFd(static_cast<int>(fd), args.state());
-  return result;
+// read, write, pread and pwrite: the same arguments, with an offset for the last two.
+template <typename Call>
+napi_value Transfer(napi_env env, napi_callback_info info, bool positioned, Call call) {
+  Args args(env, info);
+  int fd;
+  uint8_t* data;
+  size_t length;
+  int64_t offset = 0;
+  if (!args.Int32(0, "fd", &fd) || !args.Bytes(1, "buffer", &data, &length)) return nullptr;
+  if (positioned && !args.S64(2, "offset", &offset)) return nullptr;
+  return SysResult(env, call(fd, data, length, offset));
 }
 
 }  // namespace
 
 napi_value Open(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  std::string path;
-  unsigned flags, mode;
-  if (!args.Text(0, "path", &path) || !args.Bits32(1, "flags", &flags) || !args.Bits32(2, "mode", &mode))
-    return nullptr;
-  return Made(args, open(path.c_str(), static_cast<int>(flags) | O_CLOEXEC, mode));
+  const auto call = [](const std::string& path, unsigned flags, unsigned mode) {
+    return open(path.c_str(), static_cast<int>(flags) | O_CLOEXEC, mode);
+  };
+  return MakingCall(env, info, call, Text{"path"}, Bits{"flags"}, Bits{"mode"});
 }
 
 napi_value Close(napi_env env, napi_callback_info info) {
@@ -66,70 +72,60 @@ napi_value Adopt(napi_env env, napi_callback_info info) {
 
 napi_value Fcntl(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  int fd, command;
-  unsigned arg;
-  if (!args.Int32(0, "fd", &fd) || !args.Int32(1, "command", &command) || !args.Bits32(2, "arg", &arg))
-    return nullptr;
-  constexpr int kAddSeals = 1033, kGetSeals = 1034;
+  std::tuple<int, int, unsigned> values;
+  if (!ReadAll(args, &values, Fd{}, Fd{"command"}, Bits{"arg"})) return nullptr;
+  const auto [fd, command, arg] = values;
   switch (command) {
     case F_DUPFD_CLOEXEC:
-      return Made(args, fcntl(fd, command, static_cast<int>(arg)));
     case F_GETFD:
     case F_SETFD:
     case F_GETFL:
     case F_SETFL:
     case kAddSeals:
     case kGetSeals:
-      return SysResult(env, fcntl(fd, command, static_cast<int>(arg)));
+      break;
     default:
       // Other commands take pointers, which a number cannot safely stand for.
-      ThrowRange(
-          env,
-          "command must be F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS or F_GET_SEALS");
+      ThrowRange(env,
+                 "command must be F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS or F_GET_SEALS");
       return nullptr;
   }
+  const int result = fcntl(fd, command, static_cast<int>(arg));
+  const napi_value value = SysResult(env, result);
+  if (command == F_DUPFD_CLOEXEC && result >= 0) Registry::Get().AddFd(result, args.state());
+  return value;
 }
 
 napi_value MemfdCreate(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  std::string name;
-  unsigned flags;
-  if (!args.Text(0, "name", &name) || !args.Bits32(1, "flags", &flags)) return nullptr;
-  return Made(args, syscall(SYS_memfd_create, name.c_str(), flags | kMfdCloexec));
+  const auto call = [](const std::string& name, unsigned flags) {
+    return syscall(SYS_memfd_create, name.c_str(), flags | kMfdCloexec);
+  };
+  return MakingCall(env, info, call, Text{"name"}, Bits{"flags"});
 }
 
 napi_value MemfdSecret(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  unsigned flags;
-  if (!args.Bits32(0, "flags", &flags)) return nullptr;
-  return Made(args, syscall(kMemfdSecret, flags | O_CLOEXEC));
+  return MakingCall(
+      env, info, [](unsigned flags) { return syscall(kMemfdSecret, flags | O_CLOEXEC); }, Bits{"flags"});
 }
 
 napi_value Eventfd(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  unsigned initial, flags;
-  if (!args.Bits32(0, "initial", &initial) || !args.Bits32(1, "flags", &flags)) return nullptr;
-  return Made(args, eventfd(initial, static_cast<int>(flags) | EFD_CLOEXEC));
+  const auto call = [](unsigned initial, unsigned flags) {
+    return eventfd(initial, static_cast<int>(flags) | EFD_CLOEXEC);
+  };
+  return MakingCall(env, info, call, Bits{"initial"}, Bits{"flags"});
 }
 
 napi_value Ftruncate(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int fd;
-  int64_t length;
-  if (!args.Int32(0, "fd", &fd) || !args.S64(1, "length", &length)) return nullptr;
-  return SysResult(env, ftruncate(fd, length));
+  return SimpleCall(env, info, ftruncate, Fd{}, Offset{"length"});
 }
 
+napi_value Fchmod(napi_env env, napi_callback_info info) { return SimpleCall(env, info, fchmod, Fd{}, Bits{"mode"}); }
+
 napi_value Fallocate(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int fd;
-  unsigned mode;
-  int64_t offset, length;
-  if (!args.Int32(0, "fd", &fd) || !args.Bits32(1, "mode", &mode) || !args.S64(2, "offset", &offset) ||
-      !args.S64(3, "length", &length)) {
-    return nullptr;
-  }
-  return SysResult(env, fallocate(fd, static_cast<int>(mode), offset, length));
+  const auto call = [](int fd, unsigned mode, int64_t offset, int64_t length) {
+    return fallocate(fd, static_cast<int>(mode), offset, length);
+  };
+  return SimpleCall(env, info, call, Fd{}, Bits{"mode"}, Offset{"offset"}, Offset{"length"});
 }
 
 napi_value Fstat(napi_env env, napi_callback_info info) {
@@ -164,23 +160,6 @@ napi_value Lseek(napi_env env, napi_callback_info info) {
   return Int(env, 0);
 }
 
-namespace {
-
-// read, write, pread and pwrite: the same arguments, with an offset for the last two.
-template <typename Call>
-napi_value Transfer(napi_env env, napi_callback_info info, bool positioned, Call call) {
-  Args args(env, info);
-  int fd;
-  uint8_t* data;
-  size_t length;
-  int64_t offset = 0;
-  if (!args.Int32(0, "fd", &fd) || !args.Bytes(1, "buffer", &data, &length)) return nullptr;
-  if (positioned && !args.S64(2, "offset", &offset)) return nullptr;
-  return SysResult(env, call(fd, data, length, offset));
-}
-
-}  // namespace
-
 napi_value Read(napi_env env, napi_callback_info info) {
   return Transfer(env, info, false, [](int fd, uint8_t* p, size_t n, int64_t) { return read(fd, p, n); });
 }
@@ -190,13 +169,11 @@ napi_value Write(napi_env env, napi_callback_info info) {
 }
 
 napi_value Pread(napi_env env, napi_callback_info info) {
-  return Transfer(env, info, true,
-                  [](int fd, uint8_t* p, size_t n, int64_t o) { return pread(fd, p, n, o); });
+  return Transfer(env, info, true, [](int fd, uint8_t* p, size_t n, int64_t o) { return pread(fd, p, n, o); });
 }
 
 napi_value Pwrite(napi_env env, napi_callback_info info) {
-  return Transfer(env, info, true,
-                  [](int fd, uint8_t* p, size_t n, int64_t o) { return pwrite(fd, p, n, o); });
+  return Transfer(env, info, true, [](int fd, uint8_t* p, size_t n, int64_t o) { return pwrite(fd, p, n, o); });
 }
 
 napi_value Cachestat(napi_env env, napi_callback_info info) {

@@ -66,9 +66,8 @@ napi_value Mmap(napi_env env, napi_callback_info info) {
   unsigned prot, flags;
   int fd;
   int64_t offset;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) ||
-      !args.Bits32(2, "prot", &prot) || !args.Bits32(3, "flags", &flags) || !args.Int32(4, "fd", &fd) ||
-      !args.S64(5, "offset", &offset)) {
+  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot) ||
+      !args.Bits32(3, "flags", &flags) || !args.Int32(4, "fd", &fd) || !args.S64(5, "offset", &offset)) {
     return nullptr;
   }
   Registry& registry = Registry::Get();
@@ -122,8 +121,7 @@ napi_value Mprotect(napi_env env, napi_callback_info info) {
   Args args(env, info);
   uint64_t address, length;
   unsigned prot;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) ||
-      !args.Bits32(2, "prot", &prot)) {
+  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot)) {
     return nullptr;
   }
   if (Judge(env, "mprotect", address, length, true) == Verdict::kRefused) return nullptr;
@@ -134,8 +132,7 @@ napi_value Madvise(napi_env env, napi_callback_info info) {
   Args args(env, info);
   uint64_t address, length;
   int advice;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) ||
-      !args.Int32(2, "advice", &advice)) {
+  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Int32(2, "advice", &advice)) {
     return nullptr;
   }
   if (Judge(env, "madvise", address, length, true) == Verdict::kRefused) return nullptr;
@@ -147,8 +144,7 @@ napi_value Mincore(napi_env env, napi_callback_info info) {
   uint64_t address, length;
   uint8_t* vec;
   size_t room;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) ||
-      !args.Bytes(2, "vec", &vec, &room)) {
+  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bytes(2, "vec", &vec, &room)) {
     return nullptr;
   }
   const uint64_t pages = length / PageSize() + (length % PageSize() != 0 ? 1 : 0);

@@ -133,8 +133,7 @@ namespace {
 // would put off for ever.
 bool MayGoOn(napi_env env) {
   napi_value script, ignored;
-  return napi_create_string_utf8(env, "0", 1, &script) == napi_ok &&
-         napi_run_script(env, script, &ignored) == napi_ok;
+  return napi_create_string_utf8(env, "0", 1, &script) == napi_ok && napi_run_script(env, script, &ignored) == napi_ok;
 }
 
 constexpr int kWorkerSliceMs = 100;
@@ -193,9 +192,10 @@ napi_value VcpuAttach(napi_env env, napi_callback_info info) {
     ThrowRange(env, "runPage must be the start of memory that privmem mapped");
     return nullptr;
   }
+  // Pages of another environment go when that one ends.
+  if (registry.OwnerOf(page, PageSize()) != args.state()) return Int(env, -EBUSY);
   if (registry.IsRegular(page)) {
-    ThrowRange(env,
-               "runPage must be mapped from the vCPU: a file's page could be truncated away under a kick");
+    ThrowRange(env, "runPage must be mapped from the vCPU: a file's page could be truncated away under a kick");
     return nullptr;
   }
   if (registry.HasPinned(page, PageSize())) return Int(env, -EBUSY);

@@ -93,8 +93,8 @@ napi_value MakeView(napi_env env, napi_callback_info info) {
   }
   View* view = new View{address, length, owner, env, nullptr, false, {}};
   napi_value buffer = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(env, reinterpret_cast<void*>(address), length,
-                                                              OnBufferGone, view, &buffer);
+  const napi_status status =
+      napi_create_external_arraybuffer(env, reinterpret_cast<void*>(address), length, OnBufferGone, view, &buffer);
   if (status != napi_ok) {
     // Left alone: on some failures Node calls the finalizer nevertheless, and that one deletes it.
     napi_value ignored;

@@ -38,6 +38,7 @@ export const CALLS: { readonly [K in CallName]: CallShape } = {
   memfdSecret: { syscall: 'memfd_secret', args: [names('O')] },
   eventfd: { syscall: 'eventfd2', args: ['int', names('EFD')] },
   ftruncate: { syscall: 'ftruncate', args: ['fd', 'size'] },
+  fchmod: { syscall: 'fchmod', args: ['fd', 'octal'] },
   fallocate: { syscall: 'fallocate', args: ['fd', names('FALLOC_FL'), 'size', 'size'] },
   fstat: { syscall: 'fstat', args: ['fd', 'hidden'] },
   lseek: { syscall: 'lseek', args: ['fd', 'size', names('SEEK'), 'hidden'] },

@@ -62,6 +62,7 @@ export interface Kernel {
   /** eventfd2(2), always with EFD_CLOEXEC. */
   eventfd(initial: number, flags: number): number;
   ftruncate(fd: number, length: Int): number;
+  fchmod(fd: number, mode: number): number;
   fallocate(fd: number, mode: number, offset: Int, length: Int): number;
   /** fstat(2) and fstatfs(2) into `out` (STAT_LENGTH values, indexes in STAT). */
   fstat(fd: number, out: BigInt64Array): number;
@@ -98,7 +99,10 @@ export interface Kernel {
    */
   view(address: Hva, length: number): ArrayBuffer | number;
 
-  /** Ties a vCPU descriptor to its mapped kvm_run page. Returns a handle for the next four calls. */
+  /**
+   * Ties a vCPU descriptor to its kvm_run page, mapped from it in the same environment (EBUSY otherwise, and when it is attached). Returns a
+   * handle for the next four calls. The page cannot be unmapped until `vcpuDetach`.
+   */
   vcpuAttach(fd: number, runPage: Hva): number;
   /**
    * KVM_RUN on the caller's thread. `timeoutMs` > 0 kicks the vCPU after that many milliseconds (-EINTR); 0 means no limit.

@@ -122,6 +122,10 @@ export class Sys {
     this.#check(this.kernel.ftruncate(fd, length), 'ftruncate', [fd, length]);
   }
 
+  fchmod(fd: number, mode: number): void {
+    this.#check(this.kernel.fchmod(fd, mode), 'fchmod', [fd, mode]);
+  }
+
   fallocate(fd: number, mode: number, offset: Int, length: Int): void {
     this.#check(this.kernel.fallocate(fd, mode, offset, length), 'fallocate', [fd, mode, offset, length]);
   }

@@ -49,6 +49,11 @@ export abstract class MemFile extends Descriptor {
     this.sys.ftruncate(this.fd, size);
   }
 
+  /** fchmod(2), permission bits. EPERM when F_SEAL_EXEC is set and an x bit would change; EINVAL on a guest_memfd. */
+  chmod(mode: number): void {
+    this.sys.fchmod(this.fd, mode);
+  }
+
   /** F_ADD_SEALS. EPERM when sealed against it, EBUSY for F_SEAL_WRITE while a shared mapping could be written, EINVAL for unknown bits. */
   addSeals(seals: number): void {
     this.sys.fcntl(this.fd, F.value.F_ADD_SEALS, seals);
