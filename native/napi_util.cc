@@ -1,20 +1,6 @@
 #include "napi_util.h"
 
-#include <cmath>
-
 namespace privmem {
-
-namespace {
-
-constexpr double kMaxSafe = 9007199254740991.0;
-
-}  // namespace
-
-Args::Args(napi_env env, napi_callback_info info) : env_(env) {
-  void* data = nullptr;
-  napi_get_cb_info(env, info, &argc_, argv_, nullptr, &data);
-  state_ = static_cast<EnvState*>(data);
-}
 
 bool ThrowRange(napi_env env, const std::string& message) {
   napi_throw_range_error(env, nullptr, message.c_str());
@@ -50,35 +36,23 @@ bool Args::WrongType(const char* name, const char* want) const {
   return ThrowType(env_, std::string(name) + " must be " + want);
 }
 
-bool Args::Int32(size_t i, const char* name, int* out) {
-  double d;
-  if (napi_get_value_double(env_, argv_[i], &d) != napi_ok) return WrongType(name, "a number");
-  if (!(d >= -2147483648.0 && d <= 2147483647.0) || d != static_cast<double>(static_cast<int>(d))) {
-    return ThrowRange(env_, std::string(name) + " must be an integer between -2^31 and 2^31-1");
-  }
-  *out = static_cast<int>(d);
-  return true;
+void Args::NotInt32(size_t i, const char* name) const {
+  if (TypeOf(i) != napi_number)
+    WrongType(name, "a number");
+  else
+    ThrowRange(env_, std::string(name) + " must be an integer between -2^31 and 2^31-1");
 }
 
-bool Args::Bits32(size_t i, const char* name, unsigned* out) {
-  double d;
-  if (napi_get_value_double(env_, argv_[i], &d) != napi_ok) return WrongType(name, "a number");
-  if (!(d >= -2147483648.0 && d <= 4294967295.0) || d != static_cast<double>(static_cast<int64_t>(d))) {
-    return ThrowRange(env_, std::string(name) + " must be an integer of 32 bits");
-  }
-  *out = static_cast<unsigned>(static_cast<int64_t>(d));
-  return true;
+void Args::NotBits32(size_t i, const char* name) const {
+  if (TypeOf(i) != napi_number)
+    WrongType(name, "a number");
+  else
+    ThrowRange(env_, std::string(name) + " must be an integer of 32 bits");
 }
 
-bool Args::U64(size_t i, const char* name, uint64_t* out) {
-  double d;
-  if (napi_get_value_double(env_, argv_[i], &d) == napi_ok) {
-    if (!(d >= 0 && d <= kMaxSafe) || d != static_cast<double>(static_cast<int64_t>(d))) {
-      return ThrowRange(env_,
-                        std::string(name) + " must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)");
-    }
-    *out = static_cast<uint64_t>(d);
-    return true;
+bool Args::OtherU64(size_t i, const char* name, uint64_t* out) const {
+  if (TypeOf(i) == napi_number) {
+    return ThrowRange(env_, std::string(name) + " must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)");
   }
   bool lossless = false;
   if (napi_get_value_bigint_uint64(env_, argv_[i], out, &lossless) != napi_ok) {
@@ -88,15 +62,10 @@ bool Args::U64(size_t i, const char* name, uint64_t* out) {
   return true;
 }
 
-bool Args::S64(size_t i, const char* name, int64_t* out) {
-  double d;
-  if (napi_get_value_double(env_, argv_[i], &d) == napi_ok) {
-    if (!(d >= -kMaxSafe && d <= kMaxSafe) || d != std::trunc(d)) {
-      return ThrowRange(env_,
-                        std::string(name) + " must be an integer between -2^63 and 2^63-1 (beyond 2^53 as a bigint)");
-    }
-    *out = static_cast<int64_t>(d);
-    return true;
+bool Args::OtherS64(size_t i, const char* name, int64_t* out) const {
+  if (TypeOf(i) == napi_number) {
+    return ThrowRange(env_,
+                      std::string(name) + " must be an integer between -2^63 and 2^63-1 (beyond 2^53 as a bigint)");
   }
   bool lossless = false;
   if (napi_get_value_bigint_int64(env_, argv_[i], out, &lossless) != napi_ok) {

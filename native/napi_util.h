@@ -13,21 +13,58 @@ namespace privmem {
 class EnvState;
 
 constexpr size_t kMaxArgs = 6;
+constexpr double kMaxSafe = 9007199254740991.0;
 
 // The arguments of one call. A reader that returns false has thrown a TypeError or RangeError naming the
 // argument.
 class Args {
  public:
-  Args(napi_env env, napi_callback_info info);
+  Args(napi_env env, napi_callback_info info) : env_(env) {
+    void* data = nullptr;
+    napi_get_cb_info(env, info, &argc_, argv_, nullptr, &data);
+    state_ = static_cast<EnvState*>(data);
+  }
 
   napi_env env() const { return env_; }
   EnvState* state() const { return state_; }
 
-  bool Int32(size_t i, const char* name, int* out);
+  // The readers of numbers are in the header: a number that fits costs one Node-API call and three comparisons.
+  bool Int32(size_t i, const char* name, int* out) {
+    int64_t value;
+    if (!Integer(i, -2147483648.0, 2147483647.0, &value)) {
+      NotInt32(i, name);
+      return false;
+    }
+    *out = static_cast<int>(value);
+    return true;
+  }
   // Bits: -2^31 up to 2^32 - 1, because JavaScript's own bit operators give negative numbers.
-  bool Bits32(size_t i, const char* name, unsigned* out);
-  bool U64(size_t i, const char* name, uint64_t* out);
-  bool S64(size_t i, const char* name, int64_t* out);
+  bool Bits32(size_t i, const char* name, unsigned* out) {
+    int64_t value;
+    if (!Integer(i, -2147483648.0, 4294967295.0, &value)) {
+      NotBits32(i, name);
+      return false;
+    }
+    *out = static_cast<unsigned>(value);
+    return true;
+  }
+  bool U64(size_t i, const char* name, uint64_t* out) {
+    int64_t value;
+    if (!Integer(i, 0, kMaxSafe, &value)) return OtherU64(i, name, out);
+    *out = static_cast<uint64_t>(value);
+    return true;
+  }
+  bool S64(size_t i, const char* name, int64_t* out) {
+    return Integer(i, -kMaxSafe, kMaxSafe, out) || OtherS64(i, name, out);
+  }
+  // An integer between the bounds, which are at most 2^53 - 1 away from 0; false for everything else, with nothing
+  // thrown. NaN, infinities and fractions are everything else.
+  bool Integer(size_t i, double low, double high, int64_t* out) const {
+    double d;
+    if (napi_get_value_double(env_, argv_[i], &d) != napi_ok || !(d >= low && d <= high)) return false;
+    *out = static_cast<int64_t>(d);
+    return d == static_cast<double>(*out);
+  }
   bool Text(size_t i, const char* name, std::string* out);
   bool Bytes(size_t i, const char* name, uint8_t** data, size_t* length);
   // An array of at least `need` 64-bit values that receives results.
@@ -42,6 +79,11 @@ class Args {
 
  private:
   bool WrongType(const char* name, const char* want) const;
+  // What is no integer in range as a number: throws, or reads a bigint.
+  void NotInt32(size_t i, const char* name) const;
+  void NotBits32(size_t i, const char* name) const;
+  bool OtherU64(size_t i, const char* name, uint64_t* out) const;
+  bool OtherS64(size_t i, const char* name, int64_t* out) const;
 
   napi_env env_;
   EnvState* state_ = nullptr;

@@ -25,6 +25,12 @@ pid_t ThreadId() {
   return id;
 }
 
+// A thread stays what it is, so the two system calls are made once in each.
+bool OnWorker() {
+  static thread_local const bool worker = ThreadId() != getpid();
+  return worker;
+}
+
 void SetImmediateExit(uint8_t* page, uint8_t value) {
   __atomic_store_n(page + kImmediateExit, value, __ATOMIC_SEQ_CST);
 }
@@ -158,7 +164,7 @@ int Vcpu::RunSlice(int slice_ms, bool* limit_reached) {
 int Vcpu::Run(napi_env env, int timeout_ms) {
   const int entered = Enter();
   if (entered < 0) return entered;
-  const bool worker = ThreadId() != getpid();
+  const bool worker = OnWorker();
   int result;
   for (int left = timeout_ms;; left -= kWorkerSliceMs) {
     const bool sliced = worker && (timeout_ms <= 0 || left > kWorkerSliceMs);
@@ -229,9 +235,9 @@ bool IsHandle(Args& args) {
 
 napi_value VcpuRun(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  int timeout_ms;
-  if (!IsHandle(args) || !args.Int32(1, "timeoutMs", &timeout_ms)) return nullptr;
-  Vcpu* vcpu = Find(args);
+  int handle, timeout_ms;
+  if (!args.Int32(0, "vcpu", &handle) || !args.Int32(1, "timeoutMs", &timeout_ms)) return nullptr;
+  Vcpu* vcpu = args.state()->FindVcpu(handle);
   return Int(env, vcpu == nullptr ? -EBADF : vcpu->Run(env, timeout_ms));
 }
 

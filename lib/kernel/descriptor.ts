@@ -1,5 +1,5 @@
 /** An owner whose resource is a file descriptor. */
-import type { FdKind, Ioctl } from '../uapi/registry.ts';
+import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import type { Int, PointerPatch } from './kernel.ts';
 import { Owner } from './owner.ts';
 import type { FileStat, Sys } from './sys.ts';
@@ -40,7 +40,9 @@ export abstract class Descriptor extends Owner {
    * Throws KernelError; RangeError when the buffer does not have the size that the request needs.
    */
   ioctl(request: Ioctl | number, arg: Int | Uint8Array = 0, pointers?: readonly PointerPatch[]): number {
-    return this.sys.ioctl(this.fd, request, arg, pointers);
+    // Two requests may share a number: what this descriptor is decides.
+    const known = typeof request === 'number' ? (findIoctl(request, this.kind) ?? request) : request;
+    return this.sys.ioctl(this.fd, known, arg, pointers);
   }
 
   /** fstat(2) and the file system's type. */

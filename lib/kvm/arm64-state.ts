@@ -1,6 +1,7 @@
 /** The state of an arm64 vCPU, by the requests that get and set it. */
 
 import { KernelError } from '../kernel/errors.ts';
+import { type Raw, rawOf } from '../kernel/raw.ts';
 import {
   KVM_ARM_PREFERRED_TARGET,
   KVM_ARM_VCPU_INIT,
@@ -19,6 +20,11 @@ export class Arm64State {
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu;
+  }
+
+  /** The same requests, returning `{ok, errno, value}` where these throw a KernelError. */
+  get raw(): Raw<Arm64State> {
+    return rawOf<Arm64State>(this);
   }
 
   /** KVM_ARM_PREFERRED_TARGET on the VM: the target to pass to `init`. */

@@ -97,6 +97,8 @@ export class Vcpu extends Descriptor {
    */
   runSync({ timeoutMs = 0 }: { readonly timeoutMs?: number } = {}): Exit {
     this.#assertIdle('runSync');
+    // What is left until a deadline may be negative; to the kernel below that would mean no limit at all.
+    if (timeoutMs < 0) throw new RangeError(`timeoutMs must be at least 0, got ${timeoutMs}`);
     const result = this.sys.kernel.vcpuRun(this.#handle, timeoutMs);
     return this.#finish(result);
   }

@@ -1,4 +1,5 @@
 /** The state of an x86-64 vCPU, by the requests that get and set it. */
+import { type Raw, rawOf } from '../kernel/raw.ts';
 import {
   KVM_GET_MP_STATE,
   KVM_GET_MSRS,
@@ -33,6 +34,11 @@ export class X64State {
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu;
+  }
+
+  /** The same requests, returning `{ok, errno, value}` where these throw a KernelError. */
+  get raw(): Raw<X64State> {
+    return rawOf<X64State>(this);
   }
 
   /** KVM_GET_REGS. EINVAL once the state is protected (SEV-ES, SNP, TDX). */

@@ -13,7 +13,7 @@ import {
   writeProgram,
 } from './contents.ts';
 import { GuestRunner } from './guest-runner.ts';
-import type { Ledger, StepResult } from './ledger.ts';
+import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
 import type { Outcome } from './words.ts';
 
@@ -31,6 +31,9 @@ function hostAccess(stage: Stage, range: { offset: number; length: number }, byt
   return { detail: `${done}: mapped and written, nobody objects`, enforcedBy: 'nobody' };
 }
 
+/** Ends a lifecycle early. The ledger says which step did not go through. */
+class Halted extends Error {}
+
 export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortSignal): Promise<void> {
   const { design, technology, size } = stage;
   const { promises } = design;
@@ -42,13 +45,19 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     signal.throwIfAborted();
     await ledger.step({ name, expect }, body);
   };
+  /** A step that all later ones stand on: without it there is nothing to say about them. */
+  const foundation = async (options: StepOptions, body: () => StepResult): Promise<void> => {
+    signal.throwIfAborted();
+    const { outcome } = await ledger.step(options, body);
+    if (outcome !== 'ok') throw new Halted(options.name);
+  };
   const run = (): GuestRunner => {
     runner ??= new GuestRunner(stage.needVm(), sharedMapping(stage), signal);
     return runner;
   };
 
   try {
-    await ledger.step({ name: 'create', to: design.initialState }, () => {
+    await foundation({ name: 'create', to: design.initialState }, () => {
       stage.vm = technology.createVm(stage.kvm);
       stage.memfile = design.create(stage.vm, size);
       return { detail: `${pages(size)} for a VM of technology ${technology.name}` };
@@ -56,11 +65,11 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     await step('host-access-before-bind', promises.hostAccessBeforeBind, () =>
       hostAccess(stage, { offset: 0, length: PAGE }, 0xee, 'before bind'),
     );
-    await step('share', 'ok', () => {
+    await foundation({ name: 'share' }, () => {
       const file = stage.makeShared();
       return { detail: `a memfd with seals 0x${file.seals.toString(16)} is the shared side, 1 MiB at gpa 0` };
     });
-    await ledger.step({ name: 'bind', to: 'bound' }, () => {
+    await foundation({ name: 'bind', to: 'bound' }, () => {
       const slot = stage.bind();
       return { detail: `memslot ${slot.slot} at gpa 0x${slot.gpa.toString(16)}` };
     });
@@ -101,6 +110,8 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     );
     await step('neighbours-untouched', 'ok', () => neighbours(stage, run()));
     await step('host-reads-private-page', 'fault', () => hostReadsPrivatePage(stage));
+  } catch (error) {
+    if (!(error instanceof Halted)) throw error;
   } finally {
     loader?.close();
     runner?.close();

@@ -56,12 +56,19 @@ export class Stage {
   /** An ordinary memfd, sealed so that its size cannot change under the guest. */
   makeShared(): Memfd {
     const file = Memfd.create(this.kvm.sys, { name: 'privmem-shared', size: SHARED_SIZE });
-    const { F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL } = F_SEAL.value;
-    file.addSeals(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    const mapping = file.map();
-    const slot = this.needVm().addMemslot({ slot: SHARED_SLOT, gpa: 0, size: SHARED_SIZE, backing: mapping });
-    this.shared = { file, mapping, slot };
-    return file;
+    let mapping: Mapping | undefined;
+    try {
+      const { F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL } = F_SEAL.value;
+      file.addSeals(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+      mapping = file.map();
+      const slot = this.needVm().addMemslot({ slot: SHARED_SLOT, gpa: 0, size: SHARED_SIZE, backing: mapping });
+      this.shared = { file, mapping, slot };
+      return file;
+    } catch (error) {
+      mapping?.close();
+      file.close();
+      throw error;
+    }
   }
 
   bind(): Memslot {

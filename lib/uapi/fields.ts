@@ -56,10 +56,9 @@ export function toInteger(value: Int, width: Width, signed: boolean, where: stri
     throw new RangeError(`${where} must be an integer below 2^53 (larger ones as bigint), got ${value}`);
   }
   const big = BigInt(value);
-  const bits = BigInt(width * 8);
-  const low = signed ? -(1n << (bits - 1n)) : 0n;
-  const high = signed ? (1n << (bits - 1n)) - 1n : (1n << bits) - 1n;
-  if (big < low || big > high) throw new RangeError(`${where} must fit ${signed ? 's' : 'u'}${bits}, got ${big}`);
+  const bits = width * 8;
+  const held = signed ? BigInt.asIntN(bits, big) : BigInt.asUintN(bits, big);
+  if (held !== big) throw new RangeError(`${where} must fit ${signed ? 's' : 'u'}${bits}, got ${big}`);
   return big;
 }
 
@@ -106,12 +105,32 @@ function writeBig(view: DataView, offset: number, width: Width, big: bigint): vo
   }
 }
 
+/** An integer of 0 to 2^53 - 1 that the field holds: no bigint needed on the way. */
+function writeNumber(view: DataView, offset: number, width: Width, value: number): void {
+  switch (width) {
+    case 1:
+      view.setUint8(offset, value);
+      break;
+    case 2:
+      view.setUint16(offset, value, true);
+      break;
+    case 4:
+      view.setUint32(offset, value, true);
+      break;
+    case 8:
+      view.setUint32(offset, value % 2 ** 32, true);
+      view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
+      break;
+  }
+}
+
 function integer<Out extends Int>(
   width: Width,
   signed: boolean,
   convert: (big: bigint, where: string) => Out,
   names?: NameSet,
 ): Field<Out, Int> {
+  const limit = 2 ** (signed ? width * 8 - 1 : width * 8);
   const raw = (view: DataView, offset: number): bigint => {
     const unsigned = rawUnsigned(view, offset, width);
     return signed ? BigInt.asIntN(width * 8, unsigned) : unsigned;
@@ -120,7 +139,13 @@ function integer<Out extends Int>(
     size: width,
     align: width,
     read: (view, offset, where) => convert(raw(view, offset), where),
-    write: (view, offset, value, where) => writeBig(view, offset, width, toInteger(value, width, signed, where)),
+    write: (view, offset, value, where) => {
+      if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value < limit) {
+        writeNumber(view, offset, width, value);
+      } else {
+        writeBig(view, offset, width, toInteger(value, width, signed, where));
+      }
+    },
     show: (view, offset) => {
       const value = raw(view, offset);
       return signed ? value.toString() : showNamed(value, names);

@@ -1,5 +1,7 @@
 /** What is measured: items, each with one batch in C and contestants that do the same work. */
 
+import type { Reference } from './reference.ts';
+
 /** Makes so many operations and returns how many nanoseconds they took, set-up not counted. */
 export type Batch = (ops: number) => number | Promise<number>;
 
@@ -16,16 +18,16 @@ export interface Contestant {
   readonly aim?: number;
   /** For operations that leave something behind until the event loop turns. */
   readonly mostOps?: number;
-  /** Throws when it cannot be had on this host; the message says why. */
-  open(): Ready | Promise<Ready>;
+  /** Throws when it cannot be had on this host; the message says why. Gets the C program, for what is C itself. */
+  open(c: Reference | string): Ready | Promise<Ready>;
 }
 
 export interface Item {
   /** What `--filter` looks at: `ioctl`, `copy-out-64KiB`, … */
   readonly id: string;
   readonly title: string;
-  /** The batch of the C program, and its bytes. */
-  readonly reference: readonly [batch: string, bytes: number];
+  /** The batch of the C program, and its bytes. Left out for what has no counterpart in C. */
+  readonly reference?: readonly [batch: string, bytes: number];
   readonly contestants: readonly Contestant[];
 }
 
@@ -45,6 +47,12 @@ export function timedAsync(loop: (ops: number) => Promise<void>): Batch {
     await loop(ops);
     return Number(process.hrtime.bigint() - start);
   };
+}
+
+/** A batch of the C program; `c` is a string, the reason, when there is none. */
+export function inC(c: Reference | string, batch: string, bytes: number): Ready {
+  if (typeof c === 'string') throw new Error(c);
+  return { batch: (ops) => c.batch(batch, ops, bytes), close: () => {} };
 }
 
 /** A measured call that does not do its work makes the numbers worthless. */

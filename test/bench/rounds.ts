@@ -1,5 +1,5 @@
 /** The order of things: C, ours, C, ours, … so that both see the same host, however busy it is. */
-import type { Batch, Contestant, Item } from './item.ts';
+import { type Batch, type Contestant, type Item, inC } from './item.ts';
 import type { Options } from './options.ts';
 import type { Reference } from './reference.ts';
 import { median, type Ratio, ratioOf } from './statistics.ts';
@@ -40,7 +40,9 @@ interface Entry {
 
 const MOST_OPS = 5_000_000;
 const WARM_UPS = 3;
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** On one line, since it becomes a cell of a table. */
+const reasonOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replaceAll(/\s+/g, ' ').trim();
 
 /** Finds how many operations fill a batch, and in passing gets caches and compiler warm. */
 async function calibrate(batch: Batch, batchMs: number, mostOps: number): Promise<number> {
@@ -59,8 +61,8 @@ async function calibrate(batch: Batch, batchMs: number, mostOps: number): Promis
   return ops;
 }
 
-async function enter(contestant: Contestant, { batchMs }: Options): Promise<Entry> {
-  const { batch, close } = await contestant.open();
+async function enter(contestant: Contestant, c: Reference | string, { batchMs }: Options): Promise<Entry> {
+  const { batch, close } = await contestant.open(c);
   try {
     const ops = await calibrate(batch, batchMs, contestant.mostOps ?? MOST_OPS);
     return { contestant, ops, batch, close, times: [], beside: [] };
@@ -79,25 +81,18 @@ function summarise({ contestant: { name, aim }, times, beside }: Entry): Measure
 
 /** Runs one item. Nothing that a contestant throws ends the run: it becomes the reason why there is no number. */
 export async function runItem(item: Item, reference: Reference | string, options: Options): Promise<ItemResult> {
-  const [batchName, bytes] = item.reference;
   const results: (Measured | Missing)[] = [];
   const entries: Entry[] = [];
-  const c: Contestant = {
-    name: 'C',
-    open: () => {
-      if (typeof reference === 'string') throw new Error(reference);
-      return { batch: (ops) => reference.batch(batchName, ops, bytes), close: () => {} };
-    },
-  };
   const add = async (contestant: Contestant): Promise<Entry | undefined> => {
     try {
-      return await enter(contestant, options);
+      return await enter(contestant, reference, options);
     } catch (error) {
       results.push({ name: contestant.name, unsupported: reasonOf(error) });
       return undefined;
     }
   };
-  const first = await add(c);
+  const [batch, bytes] = item.reference ?? [];
+  const first = batch === undefined ? undefined : await add({ name: 'C', open: (c) => inC(c, batch, bytes ?? 0) });
   try {
     for (const contestant of item.contestants) {
       const entry = await add(contestant);

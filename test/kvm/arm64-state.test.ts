@@ -107,6 +107,7 @@ describe('Arm64State', () => {
   it('passes other refusals on', () => {
     const { vcpu } = fakeVcpu(() => -errnoOf('ENOEXEC'), 'arm64');
     expect(() => vcpu.arm64.regList()).toThrow(KernelError);
+    expect(vcpu.arm64.raw.regList()).toMatchObject({ ok: false, code: 'ENOEXEC' });
     expect(vcpu.arm64.getOneReg.bind(vcpu.arm64, X0)).toThrow(/KVM_GET_ONE_REG.*ENOEXEC/s);
   });
 });

@@ -125,6 +125,20 @@ describe('iteration', () => {
   });
 });
 
+describe('runSync', () => {
+  it('refuses a negative limit, which would be none', () => {
+    const state = fakeVcpu();
+    expect(() => state.vcpu.runSync({ timeoutMs: -1 })).toThrow(RangeError);
+    expect(state.fake.calls).toEqual([]);
+    state.vcpu.runSync({ timeoutMs: 5 });
+    state.vcpu.runSync();
+    expect(state.fake.of('vcpuRun').map(({ args }) => args)).toEqual([
+      [1, 5],
+      [1, 0],
+    ]);
+  });
+});
+
 describe('completeIo', () => {
   it('kicks first, so that the guest goes no further', () => {
     const state = fakeVcpu();

@@ -52,6 +52,7 @@ const calls: Record<Call, readonly Argument[]> = {
   memfdCreate: [['name', text, 'x'], flags],
   memfdSecret: [flags],
   eventfd: [['initial', bits32, 0], flags],
+  fchmod: [fd, ['mode', bits32, 0]],
   ftruncate: [fd, ['length', s64, 0]],
   fallocate: [fd, ['mode', bits32, 0], ['offset', s64, 0], ['length', s64, 0]],
   fstat: [fd, ['out', longs(STAT_LENGTH, BigInt64Array), new BigInt64Array(STAT_LENGTH)]],

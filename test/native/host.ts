@@ -35,12 +35,12 @@ export function mustView(result: ArrayBuffer | number): ArrayBuffer {
   return result;
 }
 
-/** A page of memory that the addon has not mapped: the heap of the C library. */
+/** A page of memory that the addon has not mapped: the program itself. */
 export function foreignMemory(): bigint {
   const line = fs
     .readFileSync('/proc/self/maps', 'utf8')
     .split('\n')
-    .find((one) => one.endsWith('[heap]'));
-  if (line === undefined) throw new Error('this process has no heap');
+    .find((one) => one.endsWith(fs.realpathSync(process.execPath)));
+  if (line === undefined) throw new Error('this process has no program');
   return BigInt(`0x${line.slice(0, line.indexOf('-'))}`);
 }

@@ -27,6 +27,8 @@ export interface Needs {
   readonly vmCaps?: Readonly<Partial<Record<CapName, number>>>;
   /** First release that behaves so, as `[major, minor]`. */
   readonly release?: readonly [major: number, minor: number];
+  /** First release that behaves otherwise. */
+  readonly before?: readonly [major: number, minor: number];
   /** A further condition: a reason when it does not hold. */
   readonly also?: (host: { readonly sys: Sys; readonly kvm: Kvm | undefined }) => string | undefined;
 }
@@ -85,6 +87,9 @@ export function missing(needs: Needs = {}): string | undefined {
   if (needs.release !== undefined && !isAtLeast(release, needs.release)) {
     return `needs Linux ${needs.release.join('.')}, this is ${release}`;
   }
+  if (needs.before !== undefined && isAtLeast(release, needs.before)) {
+    return `needs Linux before ${needs.before.join('.')}, this is ${release}`;
+  }
   if (needs.kvm !== false) {
     const noKvm = openKvm(sys);
     if (kvm === undefined) return noKvm ?? 'no KVM';
@@ -117,7 +122,7 @@ export function theHost(): Host {
 }
 
 /** A suite on the real KVM. */
-export function describeKvm(title: string, suite: (host: Host) => void, needs: Needs = {}): void {
+export function describeKvm(title: string, suite: (host: Host) => void | Promise<void>, needs: Needs = {}): void {
   const reason = missing(needs);
   if (reason === undefined) describe(title, () => suite(theHost()));
   else describe(title, () => it.skip(loudly(title, reason), () => {}));

@@ -3,7 +3,7 @@ import { Kvm, openKernel } from 'privmem';
 import { KVM_GET_API_VERSION } from 'privmem/uapi';
 import { Child } from '../child.ts';
 import { inPackage } from '../host.ts';
-import { type Contestant, type Item, mustBe, type Ready, timed } from '../item.ts';
+import { type Contestant, type Item, inC, mustBe, type Ready, timed } from '../item.ts';
 
 const AIM = 1.4;
 const API_VERSION = 12;
@@ -75,6 +75,8 @@ export const ioctlItems = (): Item[] => [
     title: 'cheapest ioctl',
     reference: ['ioctl', 0],
     contestants: [
+      // What any program with more than one thread pays: the kernel counts its use of the descriptor.
+      { name: 'C with a second thread', open: (c) => inC(c, 'ioctl-threaded', 0) },
       onKvm('addon', addonLoop, AIM),
       onKvm('Sys.ioctl', strictLoop),
       onKvm('Kvm.apiVersion', objectLoop),

@@ -57,7 +57,7 @@ export const mappingItems = (): Item[] => [
       onFile('addon', mapByAddon),
       onFile('Memfd.map, close', map),
       onFile('Memfd.map, unsafeView, close', mapAndView, MOST_VIEWS),
-      onFile('unsafeView alone, of what is mapped', viewAgain),
     ],
   },
+  { id: 'view', title: 'view of what is mapped', contestants: [onFile('Mapping.unsafeView', viewAgain)] },
 ];

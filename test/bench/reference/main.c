@@ -11,7 +11,7 @@
 
 static char reason[256];
 
-int64_t refuse(const char *what) {
+int64_t refuse(const char* what) {
   snprintf(reason, sizeof reason, "%s: %s", what, strerror(errno));
   return -1;
 }
@@ -23,15 +23,17 @@ uint64_t now_ns(void) {
 }
 
 static const struct {
-  const char *name;
-  batch_fn *run;
+  const char* name;
+  batch_fn* run;
 } batches[] = {
-    {"ioctl", batch_ioctl},       {"run", batch_run},           {"run-thread", batch_run_thread},
-    {"allocate", batch_allocate}, {"memslot", batch_memslot},   {"copy-out", batch_copy_out},
-    {"copy-in", batch_copy_in},   {"fill", batch_fill},         {"map", batch_map},
+    {"ioctl", batch_ioctl},       {"ioctl-threaded", batch_ioctl_threaded},
+    {"run", batch_run},           {"run-thread", batch_run_thread},
+    {"allocate", batch_allocate}, {"memslot", batch_memslot},
+    {"copy-out", batch_copy_out}, {"copy-in", batch_copy_in},
+    {"fill", batch_fill},         {"map", batch_map},
 };
 
-static batch_fn *find(const char *name) {
+static batch_fn* find(const char* name) {
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
     if (strcmp(batches[i].name, name) == 0) return batches[i].run;
   }
@@ -43,7 +45,7 @@ int main(void) {
   unsigned long long ops, size;
   setvbuf(stdout, NULL, _IOLBF, 0);
   while (fgets(line, sizeof line, stdin) != NULL) {
-    batch_fn *run = sscanf(line, "%31s %llu %llu", name, &ops, &size) == 3 ? find(name) : NULL;
+    batch_fn* run = sscanf(line, "%31s %llu %llu", name, &ops, &size) == 3 ? find(name) : NULL;
     if (run == NULL) {
       printf("unsupported no such batch\n");
       continue;

@@ -9,7 +9,7 @@
  */
 typedef int64_t batch_fn(uint64_t ops, uint64_t size);
 
-batch_fn batch_ioctl;
+batch_fn batch_ioctl, batch_ioctl_threaded;
 batch_fn batch_run, batch_run_thread;
 batch_fn batch_allocate;
 batch_fn batch_memslot;
@@ -17,7 +17,7 @@ batch_fn batch_copy_out, batch_copy_in, batch_fill;
 batch_fn batch_map;
 
 /* Keeps "what: the text of errno" as the reason why there is no result. */
-int64_t refuse(const char *what);
+int64_t refuse(const char* what);
 
 uint64_t now_ns(void);
 

@@ -1,6 +1,7 @@
 /* /dev/kvm, the cheapest request there is, and the address space. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -43,12 +44,32 @@ int64_t batch_ioctl(uint64_t ops, uint64_t size) {
   return (int64_t)(now_ns() - start);
 }
 
+static pthread_mutex_t over = PTHREAD_MUTEX_INITIALIZER;
+
+static void* sleep_till_over(void* unused) {
+  (void)unused;
+  pthread_mutex_lock(&over);
+  pthread_mutex_unlock(&over);
+  return NULL;
+}
+
+/* The same beside a thread that sleeps: descriptors are then shared, and every call has to count its use of one. */
+int64_t batch_ioctl_threaded(uint64_t ops, uint64_t size) {
+  pthread_t sleeper;
+  pthread_mutex_lock(&over);
+  const int made = pthread_create(&sleeper, NULL, sleep_till_over, NULL);
+  const int64_t took = made == 0 ? batch_ioctl(ops, size) : refuse("pthread_create");
+  pthread_mutex_unlock(&over);
+  if (made == 0) pthread_join(sleeper, NULL);
+  return took;
+}
+
 int64_t batch_map(uint64_t ops, uint64_t size) {
   const int fd = make_memfd(size);
   if (fd < 0) return -1;
   const uint64_t start = now_ns();
   for (uint64_t i = 0; i < ops; i++) {
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED || munmap(at, size) != 0) return refuse("mmap");
   }
   const uint64_t took = now_ns() - start;

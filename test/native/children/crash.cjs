@@ -69,7 +69,7 @@ const ways = {
   'copies-many': () => {
     const places = [emptyFile(), noAccess()];
     const byte = new Uint8Array(1);
-    for (let i = 0; i < 20_000; i++) assert(kernel.copyOut(places[i % 2], byte) === 0, 'nothing was done');
+    for (let i = 0; i < 4000; i++) assert(kernel.copyOut(places[i % 2], byte) === 0, 'nothing was done');
   },
   'sent-segv': () => {
     copies();

@@ -132,7 +132,12 @@ const ways = {
     assert(k.fill(page, PAGE, 3) === PAGE, 'fill');
     assert(k.view(page, PAGE) === -guest.E.EBUSY, 'view');
     await worker.terminate();
-    assert(k.fill(page, PAGE, 3) === 0, 'gone with its worker');
+    try {
+      assert(k.fill(page, PAGE, 3) === 0, 'gone with its worker');
+    } catch (error) {
+      // Somebody else may have been given the address.
+      assert(error instanceof RangeError, String(error));
+    }
   },
 };
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Descriptor } from '../../../lib/kernel/descriptor.ts';
 import { DisposedError } from '../../../lib/kernel/errors.ts';
 import { Sys } from '../../../lib/kernel/sys.ts';
+import { defineIoctl } from '../../../lib/uapi/index.ts';
 import { fakeKernel } from '../../support/fake-kernel.ts';
 
 class Thing extends Descriptor {
@@ -85,6 +86,16 @@ describe('owners', () => {
     expect(fake.calls).toEqual([]);
     expect(parts.place.fd).toBeUndefined();
     expect(String(thing)).toBe('file (fd 3)');
+  });
+
+  it('know requests by number for what they are: two may share one', () => {
+    const fake = fakeKernel({ ioctl: () => -22 });
+    const sys = new Sys(fake.kernel);
+    const size = { nr: 0xf6, direction: 'write', encodedSize: 8 } as const;
+    defineIoctl('OWNER_TEST_FILE', { ...size, on: 'file', arg: 'x' });
+    defineIoctl('OWNER_TEST_VM', { ...size, on: 'vm', arg: 'x' });
+    const request = new Thing(sys, undefined, 3).raw.ioctl(0x4008aef6, new Uint8Array(8));
+    expect(request.ok ? '' : request.error).toMatchObject({ request: 'OWNER_TEST_FILE' });
   });
 
   it('give the same raw twin each time', () => {
