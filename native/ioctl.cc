@@ -31,6 +31,16 @@ uint8_t* BounceEnd() {
   return end;
 }
 
+size_t EncodedSize(unsigned request) { return (request >> 16) & 0x3fff; }
+
+// Bytes that a number as argument may be the address of. Requests of KVM tell it by their size; old ones of other
+// drivers encode none and take an address all the same.
+size_t AddressedSize(unsigned request) {
+  constexpr unsigned kKvmType = 0xAE;
+  const size_t size = EncodedSize(request);
+  return size == 0 && ((request >> 8) & 0xff) != kKvmType ? PageSize() : size;
+}
+
 // The lowest descriptor that is free. Tells a new descriptor from a number that a request answers.
 int LowestFree(int open_fd) {
   const int next = fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
@@ -46,8 +56,6 @@ bool IsNew(int fd, int lowest) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return readlink(path.c_str(), link, sizeof link - 1) > 0 && std::strstr(link, "kvm") != nullptr;
 }
-
-size_t EncodedSize(unsigned request) { return (request >> 16) & 0x3fff; }
 
 // Addresses of other buffers written into the argument for the time of the call. What was there before is put
 // back, so that no host address ever shows in JavaScript.
@@ -136,8 +144,7 @@ __attribute__((noinline)) napi_value IoctlInFull(Args& args, int fd, unsigned re
     if (!args.U64(2, "arg", &scalar)) return nullptr;
     uintptr_t start;
     size_t bytes;
-    // With a size in the request the number is an address that the kernel reads or writes.
-    const size_t size = EncodedSize(request);
+    const size_t size = AddressedSize(request);
     if (size != 0 && scalar != 0 && PageRange(scalar, size, &start, &bytes) &&
         !Registry::Get().MayTouch(start, bytes)) {
       ThrowRange(env, "arg is the address of memory that privmem did not map");
@@ -189,7 +196,7 @@ napi_value Ioctl(napi_env env, napi_callback_info info) {
   // A number that is no address, and no descriptor to be kept: there is nothing else to check. The cheapest requests
   // take a hundred nanoseconds, so that whatever stands around them shows.
   int64_t number;
-  if ((how & kMakesFd) == 0 && EncodedSize(request) == 0 && args.Integer(2, 0, kMaxSafe, &number)) {
+  if ((how & kMakesFd) == 0 && AddressedSize(request) == 0 && args.Integer(2, 0, kMaxSafe, &number)) {
     const int result = ioctl(fd, request, static_cast<unsigned long>(number));
     return Int(env, result < 0 ? -errno : result);
   }

@@ -47,7 +47,9 @@ class Registry {
   void DropMapping(uintptr_t address, size_t length);
   // The owner of the mappings that cover the whole range, or null when there is a gap or more than one owner.
   EnvState* OwnerOf(uintptr_t address, size_t length);
-  bool Covers(uintptr_t address, size_t length) { return CoveredUpTo(address) >= address + length; }
+  bool Covers(uintptr_t address, size_t length) {
+    return length <= UINTPTR_MAX - address && CoveredUpTo(address) >= address + length;
+  }
   bool InMappings(const void* at) {
     return CoveredUpTo(reinterpret_cast<uintptr_t>(at)) != reinterpret_cast<uintptr_t>(at);
   }

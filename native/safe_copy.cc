@@ -22,9 +22,16 @@ struct Guard {
   Fault* fault;
 };
 
-// Initial-exec: the handler must not be the first to touch a lazily allocated thread-local.
-__attribute__((tls_model("initial-exec"))) thread_local Guard* volatile armed = nullptr;
-__attribute__((tls_model("initial-exec"))) thread_local int chaining = 0;
+// Initial-exec: the handler must not be the first to touch a lazily allocated thread-local. Other C libraries refuse
+// that model in what is loaded at run time; there the first copy of a thread has touched it before any fault that
+// matters.
+#if defined(__GLIBC__)
+#define PRIVMEM_TLS __attribute__((tls_model("initial-exec")))
+#else
+#define PRIVMEM_TLS
+#endif
+PRIVMEM_TLS thread_local Guard* volatile armed = nullptr;
+PRIVMEM_TLS thread_local int chaining = 0;
 
 // Who handled the signal before us: the one we replaced last, and the very first, which ends a circle of
 // handlers that call each other.

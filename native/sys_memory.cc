@@ -124,6 +124,7 @@ napi_value Mprotect(napi_env env, napi_callback_info info) {
   if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot)) {
     return nullptr;
   }
+  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
   if (Judge(env, "mprotect", address, length, true) == Verdict::kRefused) return nullptr;
   return SysResult(env, mprotect(At(address), length, static_cast<int>(prot)));
 }
@@ -135,6 +136,7 @@ napi_value Madvise(napi_env env, napi_callback_info info) {
   if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Int32(2, "advice", &advice)) {
     return nullptr;
   }
+  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
   if (Judge(env, "madvise", address, length, true) == Verdict::kRefused) return nullptr;
   return SysResult(env, madvise(At(address), length, advice));
 }

@@ -38,6 +38,8 @@ export class Vcpu extends Descriptor {
   readonly #page: DataView;
   #running = false;
   #last: Exit | undefined;
+  /** An abort kicked a run that ended otherwise: the kick is still pending, and nobody waits for it. */
+  #leftover = false;
 
   /** Not for users: see {@link Vm.createVcpu}. */
   constructor(vm: Vm, fd: number, id: number, mmapSize: number) {
@@ -99,8 +101,15 @@ export class Vcpu extends Descriptor {
     this.#assertIdle('runSync');
     // What is left until a deadline may be negative; to the kernel below that would mean no limit at all.
     if (timeoutMs < 0) throw new RangeError(`timeoutMs must be at least 0, got ${timeoutMs}`);
-    const result = this.sys.kernel.vcpuRun(this.#handle, timeoutMs);
+    let result = this.sys.kernel.vcpuRun(this.#handle, timeoutMs);
+    if (result === -EINTR && this.#takeLeftover()) result = this.sys.kernel.vcpuRun(this.#handle, timeoutMs);
     return this.#finish(result);
+  }
+
+  #takeLeftover(): boolean {
+    const had = this.#leftover;
+    this.#leftover = false;
+    return had;
   }
 
   /**
@@ -115,32 +124,41 @@ export class Vcpu extends Descriptor {
       return Promise.reject(error);
     }
     return new Promise((resolve, reject) => {
-      const kick = (): void => this.kick();
-      const started = this.sys.kernel.vcpuStart(this.#handle, (result) => {
+      const { kernel } = this.sys;
+      const abort = (): void => this.kick();
+      const done = (result: number): void => {
+        if (result === -EINTR && !signal?.aborted && !this.closed && this.#takeLeftover()) {
+          if (kernel.vcpuStart(this.#handle, done) >= 0) return;
+        }
         this.#running = false;
-        signal?.removeEventListener('abort', kick);
+        signal?.removeEventListener('abort', abort);
         try {
           // What the page held went with it, and an exit that ended the run at that moment as well.
           this.assertOpen();
           const exit = this.#finish(result);
           // A real exit that came at the same moment must not get lost.
           if (signal?.aborted && exit.name === 'KVM_EXIT_INTR') reject(signal.reason);
-          else resolve(exit);
+          else {
+            this.#leftover = signal?.aborted === true;
+            resolve(exit);
+          }
         } catch (error) {
           reject(error);
         }
-      });
+      };
+      const started = kernel.vcpuStart(this.#handle, done);
       if (started < 0) {
         reject(this.sys.error('vcpuStart', -started, [this.#handle]));
         return;
       }
       this.#running = true;
-      signal?.addEventListener('abort', kick, { once: true });
+      signal?.addEventListener('abort', abort, { once: true });
     });
   }
 
   /** Makes the run under way, or else the next one, end with KVM_EXIT_INTR. From any place in the program; kicks do not add up. */
   kick(): void {
+    this.#leftover = false;
     if (!this.closed) this.sys.kernel.vcpuKick(this.#handle);
   }
 

@@ -1,5 +1,6 @@
 /** A virtual machine: its memory layout, its private memory, its vCPUs. */
 import { Descriptor } from '../kernel/descriptor.ts';
+import { StateError } from '../kernel/errors.ts';
 import type { Int } from '../kernel/kernel.ts';
 import { Mapping } from '../memory/mapping.ts';
 import {
@@ -34,6 +35,8 @@ export class Vm extends Descriptor {
   /** The VM type that it was created with. */
   readonly type: bigint;
   readonly #vcpuMmapSize: number;
+  /** Weak, so that a closed slot and its memory can be collected; open ones are held as children. */
+  readonly #slots = new Map<number, WeakRef<Memslot>>();
 
   /** Not for users: see {@link Kvm.createVm}. */
   constructor(kvm: Kvm, fd: number, type: Int, vcpuMmapSize: number) {
@@ -93,6 +96,10 @@ export class Vm extends Descriptor {
    */
   addMemslot(options: MemslotOptions): Memslot {
     const { slot, gpa, size, backing = 0, backingOffset = 0, guestMemfd, guestMemfdOffset = 0 } = options;
+    // The kernel would move or delete the slot that is there, behind the back of its owner; setUserMemoryRegion does that openly.
+    if (this.#slots.get(slot)?.deref()?.closed === false)
+      throw new StateError(`memslot ${slot} exists: move it, or close it first`);
+    if (size === 0) throw new RangeError('a memslot of size 0 is a deletion: close the slot');
     if (backing instanceof Mapping && (backingOffset < 0 || backingOffset + size > backing.length)) {
       throw new RangeError(`${size} bytes at offset ${backingOffset} are beyond the mapping's ${backing.length} bytes`);
     }
@@ -101,7 +108,9 @@ export class Vm extends Descriptor {
     const region = { slot, flags, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };
     if (guestMemfd === undefined) this.setUserMemoryRegion(region);
     else this.setUserMemoryRegion2({ ...region, guest_memfd_offset: guestMemfdOffset, guest_memfd: guestMemfd.fd });
-    return new Memslot(this, options, hva, flags);
+    const memslot = new Memslot(this, options, hva, flags);
+    this.#slots.set(slot, new WeakRef(memslot));
+    return memslot;
   }
 
   /** KVM_MEMORY_ATTRIBUTE bits that this VM knows (KVM_CAP_MEMORY_ATTRIBUTES): 0 for a VM without private memory. */

@@ -91,7 +91,7 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     });
     await step('complete-with-live-mapping', promises.completeWithLiveMapping, () => stage.needMemfile().complete());
     await step('remove-mapping', 'ok', () => {
-      loader?.close();
+      loader?.unmap();
       return { detail: "the loader's mapping is gone" };
     });
     await ledger.step({ name: 'complete', to: 'initialized' }, () => stage.needMemfile().complete());

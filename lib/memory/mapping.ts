@@ -2,6 +2,7 @@
  * A range of this process's address space: mapped once, unmapped once, touched without risk. Closing it while a memslot uses it ends the
  * host's access at once; the range itself goes with the slot.
  */
+import { StateError } from '../kernel/errors.ts';
 import { FAULT_LENGTH, type Int, type Kernel } from '../kernel/kernel.ts';
 import { Owner } from '../kernel/owner.ts';
 import type { Sys } from '../kernel/sys.ts';
@@ -39,6 +40,7 @@ class Range {
   readonly #hva: number;
   readonly #length: number;
   #users = 1;
+  #settled = false;
 
   constructor(kernel: Kernel, hva: number, length: number) {
     this.#kernel = kernel;
@@ -50,9 +52,18 @@ class Range {
     this.#users++;
   }
 
+  get shared(): boolean {
+    return this.#users > 1;
+  }
+
+  /** The last user's munmap is done: `release` has nothing left to do. */
+  settle(): void {
+    this.#settled = true;
+  }
+
   readonly release = (): void => {
     this.#users--;
-    if (this.#users === 0) this.#kernel.munmap(this.#hva, this.#length);
+    if (this.#users === 0 && !this.#settled) this.#kernel.munmap(this.#hva, this.#length);
   };
 }
 
@@ -77,6 +88,14 @@ export class Mapping extends Owner {
     this.assertOpen();
     this.#range.use();
     return this.#range.release;
+  }
+
+  /** munmap(2). Like `close`, but a refusal is a KernelError, and a StateError says that a memslot still uses the range. */
+  unmap(): void {
+    if (this.#range.shared) throw new StateError(`${this} is still used by a memslot`);
+    this.sys.munmap(this.hva, this.length);
+    this.#range.settle();
+    this.close();
   }
 
   /** mmap(2) of a descriptor. Throws KernelError: the errnos are the file's, see the classes that map. */

@@ -1,6 +1,6 @@
 /** Memslots as owners: what they keep alive, how they are changed and deleted, and what the guest meets afterwards. */
 import { afterEach, expect, it } from 'vitest';
-import { DisposedError, KernelError } from '../../lib/kernel/errors.ts';
+import { DisposedError, KernelError, StateError } from '../../lib/kernel/errors.ts';
 import { Mapping } from '../../lib/memory/mapping.ts';
 import { KVM_MEM, PROT } from '../../lib/uapi/index.ts';
 import { Guest } from '../support/guest.ts';
@@ -43,6 +43,26 @@ describeKvm('Memslot', ({ sys, kvm }) => {
     }
     // A bare address is the caller's own affair.
     vm.addMemslot({ slot: 0, gpa: 0, size: 3 * PAGE, backing: backing.hva });
+  });
+
+  it('has one owner: an id in use, and a size of 0, are refused before the kernel would move or delete what is there', () => {
+    const vm = keep(kvm.createVm());
+    const backing = anonymous(2);
+    const slot = vm.addMemslot({ slot: 0, gpa: 0, size: PAGE, backing });
+    expect(() => vm.addMemslot({ slot: 0, gpa: AT, size: PAGE, backing })).toThrow(StateError);
+    expect(() => vm.addMemslot({ slot: 1, gpa: AT, size: 0, backing })).toThrow(RangeError);
+    slot.close();
+    vm.addMemslot({ slot: 0, gpa: AT, size: PAGE, backing });
+  });
+
+  it('keeps its mapping from being unmapped', () => {
+    const vm = keep(kvm.createVm());
+    const backing = anonymous(1);
+    const slot = vm.addMemslot({ slot: 0, gpa: 0, size: PAGE, backing });
+    expect(() => backing.unmap()).toThrow(StateError);
+    slot.delete();
+    backing.unmap();
+    expect(backing.closed).toBe(true);
   });
 
   it('is deleted once, by delete or by close, and can be made again', () => {

@@ -51,6 +51,21 @@ describeKvm(
       expect(ticks).toBeGreaterThan(3);
     });
 
+    it('an abort that comes with a real exit loses neither the exit nor the next run', async () => {
+      for (const next of [() => guest.vcpu().runSync(), () => guest.vcpu().run()]) {
+        spin();
+        guest.memory.writeU64(FLAG, 0);
+        const controller = new AbortController();
+        const run = guest.vcpu().run({ signal: controller.signal });
+        guest.memory.writeU64(FLAG, 3);
+        // The event loop stands still meanwhile: the run has ended, but nobody has heard of it.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+        controller.abort();
+        expect(await run).toMatchObject({ name: 'KVM_EXIT_MMIO' });
+        expect(await next()).toMatchObject({ name: 'KVM_EXIT_HLT' });
+      }
+    });
+
     it('a kick ends the run, and the guest goes on where it was', async () => {
       spin();
       const run = guest.vcpu().run();

@@ -1,5 +1,6 @@
 /** The package as users get it: packed, installed without a compiler, and used in each way. */
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../support/child.ts';
@@ -7,14 +8,15 @@ import { type Installed, packAndInstall, ROOT, succeeded } from './packed.ts';
 
 const PREPARE_MS = 300_000;
 
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'privmem-pack-'));
 let installed: Installed;
 
 beforeAll(async () => {
-  installed = await packAndInstall();
+  installed = await packAndInstall(folder);
 }, PREPARE_MS);
 
 afterAll(() => {
-  if (installed !== undefined) fs.rmSync(installed.folder, { recursive: true, force: true });
+  fs.rmSync(folder, { recursive: true, force: true });
 });
 
 function kvmOpens(): boolean {

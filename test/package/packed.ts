@@ -1,6 +1,5 @@
 /** Packs a copy of the repository, with a fresh build, and installs the tarball where there is no compiler. */
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ChildResult, runCommand } from '../support/child.ts';
@@ -12,8 +11,6 @@ const PROGRAMS = ['node', 'npm', 'npx', 'sh', 'env'];
 const LIMIT_MS = 240_000;
 
 export interface Installed {
-  /** The temporary folder of everything. */
-  readonly folder: string;
   /** The project that depends on the package. */
   readonly project: string;
   /** The package as installed. */
@@ -24,8 +21,8 @@ export interface Installed {
   run(command: string, ...args: string[]): Promise<ChildResult>;
 }
 
-export async function packAndInstall(): Promise<Installed> {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'privmem-pack-'));
+/** Works in `folder`, which the caller removes. */
+export async function packAndInstall(folder: string): Promise<Installed> {
   const stage = path.join(folder, 'stage');
   fs.cpSync(ROOT, stage, { recursive: true, filter: (from) => !LEFT_OUT.has(path.relative(ROOT, from)) });
   fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(stage, 'node_modules'));
@@ -41,7 +38,7 @@ export async function packAndInstall(): Promise<Installed> {
   const run = (command: string, ...args: string[]): Promise<ChildResult> =>
     runCommand(command, args, { cwd: project, env: plainEnvironment(bin), onlyEnv: true, limitMs: LIMIT_MS });
   succeeded(await run('npm', 'install', path.join(folder, filename)));
-  return { folder, project, home: path.join(project, 'node_modules', 'privmem'), files, run };
+  return { project, home: path.join(project, 'node_modules', 'privmem'), files, run };
 }
 
 /** The result, which must be of a program that came to a good end. */

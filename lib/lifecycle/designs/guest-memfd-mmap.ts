@@ -36,12 +36,16 @@ export class MmapMemfile implements Memfile {
     return this.#slot;
   }
 
+  /** The very request that the file's own VM took. */
   bindElsewhere(other: Vm): void {
+    const slot = this.#slot;
+    if (slot === undefined) throw new Error('bind to the own VM comes first');
     other.setUserMemoryRegion2({
-      slot: 0,
+      slot: slot.slot,
       flags: KVM_MEM.value.KVM_MEM_GUEST_MEMFD,
-      guest_phys_addr: 0,
-      memory_size: this.#size,
+      guest_phys_addr: slot.gpa,
+      memory_size: slot.size,
+      userspace_addr: slot.hva,
       guest_memfd: this.file.fd,
     });
   }
