@@ -1,6 +1,6 @@
 /** What every command shares: the kernel it runs on, traces, output, interruption. */
 import { UnsupportedError } from '../kernel/errors.ts';
-import { type Backend, type Selection, selectKernel } from '../kernel/select.ts';
+import { type Backend, type Selection, type SelectOptions, selectKernel } from '../kernel/select.ts';
 import type { TraceSink } from '../kernel/trace.ts';
 import { type FileSink, jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
 import { EXIT } from './exit-status.ts';
@@ -42,8 +42,8 @@ export class Session {
     return file.sink;
   }
 
-  selectKernel(backend: Backend): Selection {
-    return selectKernel({ backend, trace: this.#trace });
+  selectKernel(options: Omit<SelectOptions, 'trace'> & { readonly backend: Backend }): Selection {
+    return selectKernel({ ...options, trace: this.#trace });
   }
 
   /** A line for people: on stdout, or on stderr when stdout carries the JSON document. */

@@ -1,10 +1,11 @@
 /** Which kernel a program runs on, and why. The only place that knows the kinds of kernel there are. */
 import { accessSync, constants } from 'node:fs';
+import { type SimulateOptions, simulate } from '../sim/simulate.ts';
 import { UnsupportedError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
 import { loadNative } from './native.ts';
 import { Sys } from './sys.ts';
-import { type TraceSink, traceKernel } from './trace.ts';
+import { type TraceRecord, type TraceSink, traceKernel } from './trace.ts';
 
 export type Backend = 'auto' | 'kvm' | 'sim';
 
@@ -15,25 +16,23 @@ export interface Selection {
 }
 
 export interface SelectOptions {
-  /** Default `auto`: the real kernel. */
+  /** Default `auto`: the real kernel if it can do what is needed, else the simulated one. */
   readonly backend?: Backend;
   /** Gets every call that is made. */
   readonly trace?: TraceSink | undefined;
+  /** For `auto`: says why a kernel cannot do what is needed; undefined when it can. Default: having the addon is enough. */
+  readonly obstacle?: (sys: Sys) => UnsupportedError | undefined;
+  /** Which kernel is simulated, if one is. Default: the newest release. */
+  readonly simulate?: SimulateOptions;
 }
-
-const simMissing = (): UnsupportedError =>
-  new UnsupportedError(
-    'backend sim',
-    'the simulated kernel is not built yet',
-    'use --backend kvm on a Linux host with /dev/kvm',
-  );
 
 /** The addon and the system calls of this host, whether or not it has KVM. UnsupportedError where there is no addon. */
 export function nativeKernel(): Kernel {
   try {
     return loadNative();
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    // The loader adds a stack of modules to its first line.
+    const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
     const step =
       process.platform === 'linux'
         ? 'install a C++17 compiler, make and python3, then run `npm rebuild privmem`'
@@ -57,12 +56,35 @@ export function kvmAccess(): 'usable' | 'forbidden' | 'missing' {
   }
 }
 
-/** Chooses a kernel. UnsupportedError, with the reason and the next step, when what was asked for is not to be had. */
-export function selectKernel({ backend = 'auto', trace }: SelectOptions = {}): Selection {
-  if (backend === 'sim') throw simMissing();
-  const kernel = nativeKernel();
-  const why = backend === 'kvm' ? 'the real kernel, as asked for' : 'the real kernel: the addon loads on this host';
-  return { sys: new Sys(trace === undefined ? kernel : traceKernel(kernel, trace)), why };
+const traced = (kernel: Kernel, trace: TraceSink | undefined): Sys =>
+  new Sys(trace === undefined ? kernel : traceKernel(kernel, trace));
+
+/** The real kernel if nothing speaks against it. The calls that find it out belong to its trace, but not to that of another kernel. */
+function realOrReason({ trace, obstacle }: SelectOptions): Sys | UnsupportedError {
+  const asked: TraceRecord[] = [];
+  let sink: TraceSink | undefined = trace && ((record) => asked.push(record));
+  try {
+    const sys = traced(nativeKernel(), trace && ((record) => sink?.(record)));
+    const against = obstacle?.(sys);
+    if (against !== undefined) return against;
+    for (const record of asked) trace?.(record);
+    sink = trace;
+    return sys;
+  } catch (error) {
+    if (error instanceof UnsupportedError) return error;
+    throw error;
+  }
+}
+
+/** Chooses a kernel. UnsupportedError, with the reason and the next step, when the real one was asked for and is not to be had. */
+export function selectKernel(options: SelectOptions = {}): Selection {
+  const { backend = 'auto', trace, simulate: simulated } = options;
+  if (backend === 'sim') return { sys: traced(simulate(simulated), trace), why: 'the simulated kernel, as asked for' };
+  if (backend === 'kvm') return { sys: traced(nativeKernel(), trace), why: 'the real kernel, as asked for' };
+  const real = realOrReason(options);
+  if (real instanceof Sys) return { sys: real, why: 'the real kernel: it can do this' };
+  const why = `the simulated kernel, because the real one cannot do this: ${real.missing}: ${real.reason}`;
+  return { sys: traced(simulate(simulated), trace), why };
 }
 
 /** The kernel to build on: `Kvm.open(openKernel())`. */

@@ -42,21 +42,43 @@ function pick<T extends Design | Technology>(
   );
 }
 
+/** Why a kernel cannot carry out this pair; undefined when it can. RangeError for names that are not known at all. */
+export function lifecycleObstacle(sys: Sys, options: LifecycleOptions = {}): UnsupportedError | undefined {
+  try {
+    const kvm = Kvm.open(sys);
+    try {
+      choose(kvm, options);
+      return undefined;
+    } finally {
+      kvm.close();
+    }
+  } catch (error) {
+    if (error instanceof UnsupportedError) return error;
+    throw error;
+  }
+}
+
+function choose(kvm: Kvm, options: LifecycleOptions): { design: Design; technology: Technology } {
+  const { design: designName = 'unbound-first', technology: technologyName = 'none' } = options;
+  const technologies = technologySupport(kvm);
+  const designs = designSupport(kvm);
+  const technology = pick('technology', technologyName, TECHNOLOGIES, Object.keys(technologies));
+  const design = pick('design', designName, DESIGNS, Object.keys(designs));
+  requireSupport(`technology ${technologyName}`, technologies[technologyName]);
+  requireSupport(`design ${designName}`, designs[designName]);
+  return { design, technology };
+}
+
 /** RangeError for a name or size that makes no sense, UnsupportedError for what this kernel cannot do. */
 export async function runLifecycle(sys: Sys, options: LifecycleOptions = {}): Promise<LifecycleReport> {
-  const { design: designName = 'unbound-first', technology: technologyName = 'none', size = 512 * PAGE } = options;
+  const { size = 512 * PAGE } = options;
   if (!Number.isSafeInteger(size) || size % PAGE !== 0 || size < LEAST_PAGES * PAGE) {
     throw new RangeError(`size must be a multiple of ${PAGE} bytes and at least ${LEAST_PAGES * PAGE}, got ${size}`);
   }
   const counter = new CallCounter(sys.kernel);
   const kvm = Kvm.open(counter.sys);
   try {
-    const technologies = technologySupport(kvm);
-    const designs = designSupport(kvm);
-    const technology = pick('technology', technologyName, TECHNOLOGIES, Object.keys(technologies));
-    const design = pick('design', designName, DESIGNS, Object.keys(designs));
-    requireSupport(`technology ${technologyName}`, technologies[technologyName]);
-    requireSupport(`design ${designName}`, designs[designName]);
+    const { design, technology } = choose(kvm, options);
     const ledger = new Ledger(counter, options);
     const stage = new Stage(kvm, design, technology, size);
     try {

@@ -32,12 +32,3 @@ test.each(['probe', 'lifecycle'])('%s --help lists --json and --trace', (command
   expect(stdout).toContain('--json');
   expect(stdout).toContain('--trace');
 });
-
-test('the simulated kernel is not built yet: status 4 with the next step, as text and as JSON', () => {
-  const plain = privmem('lifecycle', '--backend', 'sim');
-  expect(plain).toMatchObject({ status: 4, stdout: '' });
-  expect(plain.stderr).toMatch(/not supported here: backend sim: .*\nnext step: /);
-  const json = privmem('lifecycle', '--backend', 'sim', '--json');
-  expect(json.status).toBe(4);
-  expect(JSON.parse(json.stdout)).toMatchObject({ unsupported: true, missing: 'backend sim' });
-});

@@ -1,8 +1,9 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Backend } from '../../kernel/select.ts';
-import { runLifecycle } from '../../lifecycle/lifecycle.ts';
+import { lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
+import { SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
@@ -12,6 +13,7 @@ interface LifecycleCommandOptions extends CommonOptions {
   readonly technology: string;
   readonly backend: Backend;
   readonly size: number;
+  readonly release?: SimRelease;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -79,11 +81,16 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 }
 
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
-  const { sys, why } = session.selectKernel(options.backend);
+  const { backend, design, technology, release } = options;
+  const { sys, why } = session.selectKernel({
+    backend,
+    obstacle: (real) => lifecycleObstacle(real, { design, technology }),
+    simulate: release === undefined ? {} : { release },
+  });
   const progress = process.stderr.isTTY === true && !session.json;
   const report = await runLifecycle(sys, {
-    design: options.design,
-    technology: options.technology,
+    design,
+    technology,
     size: options.size,
     signal: session.interrupt,
     onStepStart: (name) => {
@@ -106,6 +113,7 @@ export function addLifecycle(program: Command): void {
     .option('--design <name>', 'unbound-first or guest-memfd-mmap', 'unbound-first')
     .option('--technology <name>', 'none', 'none')
     .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
+    .addOption(new Option('--release <version>', 'the kernel that a simulation imitates').choices(SIM_RELEASES))
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)
     .option('--json', 'one JSON document on stdout, everything else on stderr')
     .option('--trace [file]', 'every system call: lines on stderr, or JSON lines into --trace=FILE')

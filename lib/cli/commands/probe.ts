@@ -68,7 +68,7 @@ function show(session: Session, report: ProbeReport, all: boolean): void {
 
 function gather(session: Session): ProbeReport {
   try {
-    return probe(session.selectKernel('kvm').sys);
+    return probe(session.selectKernel({ backend: 'kvm' }).sys);
   } catch (error) {
     if (error instanceof UnsupportedError) return probeWithoutAddon(error);
     throw error;

@@ -5,18 +5,32 @@ import type { TraceRecord } from '../../../lib/kernel/trace.ts';
 import { describeKernel } from '../../support/kvm.ts';
 
 describe('selectKernel', () => {
-  it('says that there is no simulated kernel yet, with a next step, afresh each time', () => {
-    const errors = [1, 2].map(() => {
-      try {
-        selectKernel({ backend: 'sim' });
-      } catch (error) {
-        return error;
-      }
-      return undefined;
+  it('gives a simulated kernel of its own each time it is asked', () => {
+    const [first, second] = [
+      selectKernel({ backend: 'sim' }),
+      selectKernel({ backend: 'sim', simulate: { release: '6.12' } }),
+    ];
+    expect(first.sys.kernel).toMatchObject({ backend: 'sim', release: expect.stringMatching(/^7\.3/) });
+    expect(second.sys.kernel).toMatchObject({ backend: 'sim', release: expect.stringMatching(/^6\.12/) });
+    expect(first.why).toMatch(/as asked for/);
+  });
+
+  it('takes the simulated one when something speaks against the real one, and traces that alone', () => {
+    const records: TraceRecord[] = [];
+    const { sys, why } = selectKernel({
+      trace: (record) => records.push(record),
+      obstacle: (real) => {
+        real.close(real.memfdCreate('asked', 0));
+        return new UnsupportedError('a thing', 'it is not there', 'get one');
+      },
     });
-    expect(errors[0]).toBeInstanceOf(UnsupportedError);
-    expect(errors[0]).toMatchObject({ missing: 'backend sim', nextStep: expect.stringContaining('kvm') });
-    expect(errors[1]).not.toBe(errors[0]);
+    expect(sys.kernel.backend).toBe('sim');
+    expect(why).toMatch(
+      /simulated kernel, because the real one cannot do this: .*(a thing: it is not there|native addon)/,
+    );
+    expect(records).toEqual([]);
+    sys.close(sys.memfdCreate('used', 0));
+    expect(records.map(({ call }) => call)).toEqual(['memfdCreate', 'close']);
   });
 
   it('kvmAccess knows three answers', () => {

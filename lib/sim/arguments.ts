@@ -1,0 +1,100 @@
+/** Arguments as the addon takes them: TypeError for a wrong type, RangeError for a number out of range, both naming the argument. */
+import { EINVAL } from './errno.ts';
+
+const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+const U64_END = 2n ** 64n;
+const S64_END = 2n ** 63n;
+
+/** Any argument, as a caller without types may pass it. */
+export type Raw = unknown;
+
+function number(value: Raw, name: string): number {
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number`);
+  return value;
+}
+
+export function int32(value: Raw, name: string): number {
+  const n = number(value, name);
+  if (n !== (n | 0)) throw new RangeError(`${name} must be an integer between -2^31 and 2^31-1`);
+  return n | 0;
+}
+
+/** 32 bits, signed or unsigned; the result is unsigned. */
+export function bits32(value: Raw, name: string): number {
+  const n = number(value, name);
+  if (n !== (n | 0) && n !== n >>> 0) throw new RangeError(`${name} must be an integer of 32 bits`);
+  return n >>> 0;
+}
+
+export function u64(value: Raw, name: string): bigint {
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value) || value < 0) {
+      throw new RangeError(`${name} must be an integer between 0 and 2^64-1 (above 2^53-1 as a bigint)`);
+    }
+    return BigInt(value);
+  }
+  if (typeof value !== 'bigint') throw new TypeError(`${name} must be a number or a bigint`);
+  if (value < 0n || value >= U64_END) throw new RangeError(`${name} must be an integer between 0 and 2^64-1`);
+  return value;
+}
+
+/** As u64, but a number where it can be one: for the calls that must be fast. */
+export function hva(value: Raw, name: string): number | bigint {
+  if (typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)) return value;
+  const wide = u64(value, name);
+  return wide <= BigInt(MAX_SAFE) ? Number(wide) : wide;
+}
+
+export function s64(value: Raw, name: string): bigint {
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) {
+      throw new RangeError(`${name} must be an integer between -2^63 and 2^63-1 (beyond 2^53 as a bigint)`);
+    }
+    return BigInt(value);
+  }
+  if (typeof value !== 'bigint') throw new TypeError(`${name} must be a number or a bigint`);
+  if (value < -S64_END || value >= S64_END) throw new RangeError(`${name} must be an integer between -2^63 and 2^63-1`);
+  return value;
+}
+
+export function text(value: Raw, name: string): string {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string`);
+  if (value.includes('\0')) throw new RangeError(`${name} must not contain NUL`);
+  return value;
+}
+
+const tagOf = (value: Raw): unknown => (ArrayBuffer.isView(value) ? Reflect.get(value, Symbol.toStringTag) : undefined);
+
+export function isBytes(value: Raw): value is Uint8Array {
+  return tagOf(value) === 'Uint8Array';
+}
+
+export function bytes(value: Raw, name: string): Uint8Array {
+  if (!isBytes(value)) throw new TypeError(`${name} must be a Uint8Array`);
+  return value;
+}
+
+const tooShort = (name: string, need: number, holds: number): RangeError =>
+  new RangeError(`${name} must hold ${need} values, it holds ${holds}`);
+
+export function outS64(value: Raw, name: string, need: number): BigInt64Array {
+  if (tagOf(value) !== 'BigInt64Array') throw new TypeError(`${name} must be a BigInt64Array`);
+  const array = value as BigInt64Array;
+  if (array.length < need) throw tooShort(name, need, array.length);
+  return array;
+}
+
+export function outU64(value: Raw, name: string, need: number): BigUint64Array {
+  if (tagOf(value) !== 'BigUint64Array') throw new TypeError(`${name} must be a BigUint64Array`);
+  const array = value as BigUint64Array;
+  if (array.length < need) throw tooShort(name, need, array.length);
+  return array;
+}
+
+export function callback<T>(value: T, name: string): T {
+  if (typeof value !== 'function') throw new TypeError(`${name} must be a function`);
+  return value;
+}
+
+/** Page number of an aligned address; -EINVAL otherwise. */
+export const alignedPage = (address: bigint): number => ((address & 4095n) === 0n ? Number(address >> 12n) : -EINVAL);

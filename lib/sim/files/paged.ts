@@ -1,0 +1,53 @@
+/** Reading, writing and seeking in a file whose contents are pages. */
+import { ENXIO } from '../errno.ts';
+import { offsetIn, PAGE_SIZE, pageOf } from '../page.ts';
+import type { PageStore } from '../page-store.ts';
+
+/** Bytes read; holes read as zeros and stay holes. */
+export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: bigint): number {
+  if (at >= size) return 0;
+  const left = size - at;
+  const length = left < BigInt(into.length) ? Number(left) : into.length;
+  let done = 0;
+  let page = pageOf(at);
+  let offset = offsetIn(at);
+  while (done < length) {
+    const part = Math.min(PAGE_SIZE - offset, length - done);
+    into.set(pages.peek(page).subarray(offset, offset + part), done);
+    done += part;
+    page++;
+    offset = 0;
+  }
+  return done;
+}
+
+/** Bytes written: the pages that end at or before `room`, as far as they are whole parts of what is to be written. */
+export function writePages(pages: PageStore, from: Uint8Array, at: bigint, room: bigint): number {
+  let done = 0;
+  let page = pageOf(at);
+  let offset = offsetIn(at);
+  while (done < from.length) {
+    const part = Math.min(PAGE_SIZE - offset, from.length - done);
+    if (at + BigInt(done + part) > room) break;
+    pages.write(page).set(from.subarray(done, done + part), offset);
+    done += part;
+    page++;
+    offset = 0;
+  }
+  return done;
+}
+
+/** The page behind which no offset fits 63 bits: mapping_seek_hole_data overflows there, and finds no data in it. */
+const LAST_PAGE = 2 ** 51 - 1;
+
+/** SEEK_DATA and SEEK_HOLE: mapping_seek_hole_data. Pages that were only fallocated count as holes. */
+export function seekPages(pages: PageStore, from: bigint, size: bigint, data: boolean): bigint {
+  if (from < 0n || from >= size) return -BigInt(ENXIO);
+  const start = pageOf(from);
+  const found = data ? pages.nextFilled(start) : pages.nextHole(start);
+  const page = data && found === LAST_PAGE ? Number.POSITIVE_INFINITY : found;
+  if (page === start) return from;
+  const at = page === Number.POSITIVE_INFINITY ? size : BigInt(page) * BigInt(PAGE_SIZE);
+  if (at < size) return at;
+  return data ? -BigInt(ENXIO) : size;
+}

@@ -1,0 +1,160 @@
+/** The requests of a VM's descriptor. virt/kvm/kvm_main.c, kvm_vm_ioctl; arch/x86/kvm/x86.c, kvm_arch_vm_ioctl */
+import {
+  KVM_CHECK_EXTENSION,
+  KVM_CREATE_GUEST_MEMFD,
+  KVM_CREATE_VCPU,
+  KVM_ENABLE_CAP,
+  KVM_GET_DIRTY_LOG,
+  KVM_SET_MEMORY_ATTRIBUTES,
+  KVM_SET_TSS_ADDR,
+  KVM_SET_USER_MEMORY_REGION,
+  KVM_SET_USER_MEMORY_REGION2,
+  kvm_create_guest_memfd,
+  kvm_dirty_log,
+  kvm_enable_cap,
+  kvm_memory_attributes,
+  kvm_userspace_memory_region,
+  kvm_userspace_memory_region2,
+} from '../../uapi/index.ts';
+import { KVM_CAP } from '../../uapi/kvm-caps.ts';
+import { EFAULT, EINVAL, ENOENT, ENOTTY } from '../errno.ts';
+import type { SimFile } from '../file.ts';
+import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
+import { KvmFile } from './kvm-file.ts';
+import { MEMSLOTS } from './limits.ts';
+import type { RegionRequest } from './slot.ts';
+import type { Vm } from './vm.ts';
+
+type Handler = (vm: Vm, arg: bigint) => number;
+
+/** The three pages of the task-state segment must end below 4 GiB. */
+const LAST_TSS = 0xffff_d000n;
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** A handler of a struct: EFAULT when it cannot be read. */
+const withStruct =
+  (size: number, then: (vm: Vm, struct: DataView) => number): Handler =>
+  (vm, arg) => {
+    const bytes = vm.process.user.read(arg, size);
+    return bytes === undefined ? -EFAULT : then(vm, viewOf(bytes));
+  };
+
+function region(struct: DataView): RegionRequest {
+  const at = kvm_userspace_memory_region.offsets;
+  return {
+    slot: struct.getUint32(at.slot, true),
+    flags: struct.getUint32(at.flags, true),
+    gpa: struct.getBigUint64(at.guest_phys_addr, true),
+    size: struct.getBigUint64(at.memory_size, true),
+    hva: struct.getBigUint64(at.userspace_addr, true),
+  };
+}
+
+function region2(struct: DataView): RegionRequest {
+  const at = kvm_userspace_memory_region2.offsets;
+  const fd = struct.getUint32(at.guest_memfd, true);
+  return { ...region(struct), file: { fd, offset: struct.getBigUint64(at.guest_memfd_offset, true) } };
+}
+
+function setAttributes(vm: Vm, struct: DataView): number {
+  const at = kvm_memory_attributes.offsets;
+  return vm.attributes.set({
+    address: struct.getBigUint64(at.address, true),
+    size: struct.getBigUint64(at.size, true),
+    attributes: struct.getBigUint64(at.attributes, true),
+    flags: struct.getBigUint64(at.flags, true),
+  });
+}
+
+function createGuestMemfd(vm: Vm, struct: DataView): number {
+  const at = kvm_create_guest_memfd.offsets;
+  return vm.createGuestMemfd(struct.getBigUint64(at.size, true), struct.getBigUint64(at.flags, true));
+}
+
+function getDirtyLog(vm: Vm, struct: DataView): number {
+  const at = kvm_dirty_log.offsets;
+  const number = struct.getUint32(at.slot, true);
+  if (number >>> 16 >= vm.addressSpaces || (number & 0xffff) >= MEMSLOTS) return -EINVAL;
+  const slot = vm.slots.byId(number);
+  const log = slot === undefined ? undefined : vm.slots.logOf(slot);
+  if (log === undefined) return -ENOENT;
+  const { bitmap, any } = log.take();
+  // Writes are to be noticed anew; they are even when the bitmap cannot be handed over.
+  if (any) vm.memory.changed();
+  return vm.process.user.write(struct.getBigUint64(at.dirty_bitmap, true), bitmap) ? 0 : -EFAULT;
+}
+
+function enableCap(vm: Vm, struct: DataView): number {
+  const at = kvm_enable_cap.offsets;
+  if (struct.getUint32(at.flags, true) !== 0) return -EINVAL;
+  if (struct.getUint32(at.cap, true) !== KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL) return -EINVAL;
+  const mask = struct.getBigUint64(at.args, true);
+  if ((mask & ~EXIT_HYPERCALL_MASK) !== 0n) return -EINVAL;
+  vm.exitHypercalls = mask;
+  return 0;
+}
+
+/** KVM_SET_IDENTITY_MAP_ADDR: where a page table for guests without paging goes, on processors that need one. Not once there are vCPUs. */
+function setIdentityMap(vm: Vm): number {
+  return vm.vcpuCount > 0 ? -EINVAL : 0;
+}
+
+const KVM_SET_IDENTITY_MAP_ADDR = 0x4008ae48;
+
+const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
+  [KVM_CHECK_EXTENSION.request, (vm, arg) => checkExtension(vm.machine, arg, vm.type)],
+  [KVM_ENABLE_CAP.request, withStruct(kvm_enable_cap.size, enableCap)],
+  [
+    KVM_SET_USER_MEMORY_REGION.request,
+    withStruct(kvm_userspace_memory_region.size, (vm, struct) => vm.setRegion(region(struct))),
+  ],
+  [KVM_GET_DIRTY_LOG.request, withStruct(kvm_dirty_log.size, getDirtyLog)],
+  // The segment is for processors that cannot run real-mode guests by themselves; there it would take a slot.
+  [KVM_SET_TSS_ADDR.request, (_vm, arg) => (arg > LAST_TSS ? -EINVAL : 0)],
+  [KVM_SET_IDENTITY_MAP_ADDR, withStruct(8, setIdentityMap)],
+]);
+
+/** Requests that a configuration or a release may lack. */
+function newerHandler(vm: Vm, request: number): Handler | undefined {
+  const { machine } = vm;
+  switch (request) {
+    case KVM_SET_USER_MEMORY_REGION2.request:
+      if (!machine.since('6.8')) return undefined;
+      return withStruct(kvm_userspace_memory_region2.size, (_vm, struct) => vm.setRegion(region2(struct)));
+    case KVM_CREATE_GUEST_MEMFD.request:
+      return machine.guestMemfd ? withStruct(kvm_create_guest_memfd.size, createGuestMemfd) : undefined;
+    case KVM_SET_MEMORY_ATTRIBUTES.request:
+      return machine.memoryAttributes ? withStruct(kvm_memory_attributes.size, setAttributes) : undefined;
+    default:
+      return undefined;
+  }
+}
+
+export class VmFile extends KvmFile {
+  readonly vm: Vm;
+  readonly #makeVcpu: (id: number) => SimFile;
+
+  constructor(vm: Vm, ino: bigint, makeVcpu: (id: number) => SimFile) {
+    super(ino);
+    this.vm = vm;
+    this.#makeVcpu = makeVcpu;
+  }
+
+  override ioctl(request: number, arg: bigint): number {
+    const { vm } = this;
+    if (request === KVM_CREATE_VCPU.request) return this.#createVcpu(arg);
+    const handler = HANDLERS.get(request) ?? newerHandler(vm, request);
+    return handler === undefined ? -ENOTTY : handler(vm, arg);
+  }
+
+  #createVcpu(arg: bigint): number {
+    const { vm } = this;
+    const refused = vm.reserveVcpu(arg);
+    if (refused !== 0) return refused;
+    const id = Number(arg);
+    const fd = vm.process.fds.install(this.#makeVcpu(id), true);
+    if (fd < 0) vm.releaseVcpu(id);
+    return fd;
+  }
+}

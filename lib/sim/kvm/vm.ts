@@ -1,0 +1,109 @@
+/** A virtual machine: its memory layout, what it lets the guest do, its vCPUs. It lives as long as anything refers to it. */
+import { EEXIST, EINVAL } from '../errno.ts';
+import { GuestMemfdFile } from '../files/guest-memfd.ts';
+import { isAligned } from '../page.ts';
+import type { Process } from '../process.ts';
+import { MemoryAttributes } from './attributes.ts';
+import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilities.ts';
+import { GmemBindings } from './gmem-bindings.ts';
+import { GuestMemory } from './guest-memory.ts';
+import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
+import type { KvmMachine } from './machine.ts';
+import { MemslotTable } from './memslot-table.ts';
+import type { BindableFile, RegionRequest } from './slot.ts';
+
+export class Vm {
+  readonly machine: KvmMachine;
+  readonly process: Process;
+  readonly type: number;
+  readonly addressSpaces: number;
+  readonly slots: MemslotTable;
+  readonly attributes: MemoryAttributes;
+  readonly memory: GuestMemory;
+  /** Hypercalls that userspace answers: a mask of 1 << number. */
+  exitHypercalls = 0n;
+  /** Some slot came to be once: without, shadow paging has no page to work with. */
+  hadSlots = false;
+  readonly #files = new Map<unknown, GmemBindings>();
+  readonly #vcpuIds = new Set<number>();
+
+  constructor(machine: KvmMachine, process: Process, type: number) {
+    this.machine = machine;
+    this.process = process;
+    this.type = type;
+    const hasPrivate = machine.hasPrivateMemory(type);
+    const changed = (): void => this.memory.changed();
+    this.addressSpaces = hasPrivate ? 1 : machine.addressSpaces();
+    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, changed);
+    this.slots = new MemslotTable(
+      {
+        addressSpaces: this.addressSpaces,
+        userLimit: machine.userLimit,
+        readonlyMemory: true,
+        guestMemfd: takesGuestMemfd(machine, type),
+        gfnLimit: machine.gfnLimit,
+        boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
+        signedFileCheck: !machine.profile.bindingUnsigned,
+        fileOf: (fd) => this.#fileOf(fd),
+      },
+      changed,
+    );
+    const { slots, attributes } = this;
+    this.memory = new GuestMemory({
+      slots,
+      attributes,
+      space: process.space,
+      hasPrivate,
+      emulated: machine.emulatesGuests,
+    });
+  }
+
+  #fileOf(fd: number): BindableFile | undefined | null {
+    const file = this.process.fds.get(fd);
+    return file === undefined ? undefined : (this.#files.get(file) ?? null);
+  }
+
+  setRegion(request: RegionRequest): number {
+    const result = this.slots.set(request);
+    if (result === 0) this.hadSlots = true;
+    return result;
+  }
+
+  /** KVM_CREATE_GUEST_MEMFD: the descriptor, which is not close-on-exec, or a negated errno. */
+  createGuestMemfd(size: bigint, flags: bigint): number {
+    const { machine, process } = this;
+    if ((flags & ~BigInt(guestMemfdFlags(machine, this.type))) !== 0n) return -EINVAL;
+    if (BigInt.asIntN(64, size) <= 0n || !isAligned(size)) return -EINVAL;
+    const reserved = process.fds.next();
+    if (reserved < 0) return reserved;
+    const file: GuestMemfdFile = new GuestMemfdFile({
+      profile: machine.profile,
+      ino: process.nextInode(),
+      size,
+      flags: Number(flags),
+      onRelease: () => {
+        this.#files.get(file)?.release();
+        this.#files.delete(file);
+      },
+    });
+    this.#files.set(file, new GmemBindings(file, () => this.memory.changed()));
+    return process.fds.install(file, false);
+  }
+
+  /** The id of a vCPU to be: 0, or a negated errno. */
+  reserveVcpu(id: bigint): number {
+    if (id >= BigInt(MAX_VCPU_ID) || this.#vcpuIds.size >= MAX_VCPUS) return -EINVAL;
+    if (this.#vcpuIds.has(Number(id))) return -EEXIST;
+    this.#vcpuIds.add(Number(id));
+    return 0;
+  }
+
+  /** vCPUs are counted from their creation on, whatever becomes of their descriptors. */
+  get vcpuCount(): number {
+    return this.#vcpuIds.size;
+  }
+
+  releaseVcpu(id: number): void {
+    this.#vcpuIds.delete(id);
+  }
+}

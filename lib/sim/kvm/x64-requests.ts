@@ -1,0 +1,128 @@
+/** The requests that get and set the state of an x86-64 vCPU. arch/x86/kvm/x86.c, kvm_arch_vcpu_ioctl */
+import {
+  KVM_MP_STATE,
+  kvm_cpuid_entry2,
+  kvm_cpuid2,
+  kvm_mp_state,
+  kvm_msr_entry,
+  kvm_msrs,
+  kvm_regs,
+  kvm_sregs,
+} from '../../uapi/index.ts';
+import { E2BIG, EFAULT, EINVAL } from '../errno.ts';
+import { MAX_CPUID_ENTRIES, MAX_IO_MSRS } from './limits.ts';
+import type { Vcpu } from './vcpu.ts';
+
+const { KVM_MP_STATE_RUNNABLE } = KVM_MP_STATE.value;
+
+const give = ({ vm }: Vcpu, arg: bigint, bytes: Uint8Array): number =>
+  vm.process.user.write(arg, bytes) ? 0 : -EFAULT;
+const take = ({ vm }: Vcpu, arg: bigint, size: number): Uint8Array | undefined => vm.process.user.read(arg, size);
+const u32 = (bytes: Uint8Array, offset = 0): number =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
+
+export const getRegs = (vcpu: Vcpu, arg: bigint): number => give(vcpu, arg, kvm_regs.encode(vcpu.cpu.getRegs()));
+
+export function setRegs(vcpu: Vcpu, arg: bigint): number {
+  const bytes = take(vcpu, arg, kvm_regs.size);
+  if (bytes === undefined) return -EFAULT;
+  vcpu.setRegs(kvm_regs.decode(bytes));
+  return 0;
+}
+
+export const getSregs = (vcpu: Vcpu, arg: bigint): number => give(vcpu, arg, kvm_sregs.encode(vcpu.cpu.getSregs()));
+
+export function setSregs(vcpu: Vcpu, arg: bigint): number {
+  const bytes = take(vcpu, arg, kvm_sregs.size);
+  if (bytes === undefined) return -EFAULT;
+  return vcpu.setSregs(kvm_sregs.decode(bytes)) ? 0 : -EINVAL;
+}
+
+/** Without a local APIC in the kernel a vCPU is always runnable, and nothing else can be set. */
+export const getMpState = (vcpu: Vcpu, arg: bigint): number =>
+  give(vcpu, arg, kvm_mp_state.encode({ mp_state: KVM_MP_STATE_RUNNABLE }));
+
+export function setMpState(vcpu: Vcpu, arg: bigint): number {
+  const bytes = take(vcpu, arg, kvm_mp_state.size);
+  if (bytes === undefined) return -EFAULT;
+  return u32(bytes) === KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
+}
+
+/** msr_io: the MSRs one after the other, up to the first that is refused. */
+function msrs(vcpu: Vcpu, arg: bigint, one: (index: number, entry: DataView) => boolean, back: boolean): number {
+  const header = take(vcpu, arg, kvm_msrs.size);
+  if (header === undefined) return -EFAULT;
+  const count = u32(header);
+  if (count >= MAX_IO_MSRS) return -E2BIG;
+  const start = arg + BigInt(kvm_msrs.size);
+  const bytes = take(vcpu, start, count * kvm_msr_entry.size);
+  if (bytes === undefined) return -EFAULT;
+  let done = 0;
+  for (; done < count; done++) {
+    const offset = bytes.byteOffset + done * kvm_msr_entry.size;
+    const entry = new DataView(bytes.buffer, offset, kvm_msr_entry.size);
+    if (!one(entry.getUint32(kvm_msr_entry.offsets.index, true), entry)) break;
+  }
+  return back && give(vcpu, start, bytes) !== 0 ? -EFAULT : done;
+}
+
+const DATA = kvm_msr_entry.offsets.data;
+
+export const getMsrs = (vcpu: Vcpu, arg: bigint): number =>
+  msrs(
+    vcpu,
+    arg,
+    (index, entry) => {
+      const value = vcpu.cpu.getMsr(index);
+      if (value !== undefined) entry.setBigUint64(DATA, value, true);
+      return value !== undefined;
+    },
+    true,
+  );
+
+export const setMsrs = (vcpu: Vcpu, arg: bigint): number =>
+  msrs(vcpu, arg, (index, entry) => vcpu.cpu.setMsr(index, entry.getBigUint64(DATA, true)), false);
+
+const ENTRY = kvm_cpuid_entry2.size;
+const ADDRESS_SIZES_LEAF = 0x8000_0008;
+/** Bits of linear addresses that guests can have; 0 stands for not said. */
+const LINEAR_BITS: ReadonlySet<number> = new Set([0, 48, 57]);
+
+export function setCpuid(vcpu: Vcpu, arg: bigint): number {
+  const header = take(vcpu, arg, kvm_cpuid2.size);
+  if (header === undefined) return -EFAULT;
+  const count = u32(header);
+  if (count > MAX_CPUID_ENTRIES) return -E2BIG;
+  const bytes = take(vcpu, arg + BigInt(kvm_cpuid2.size), count * ENTRY);
+  if (bytes === undefined) return -EFAULT;
+  const entries = Array.from({ length: count }, (_, i) => kvm_cpuid_entry2.decode(bytes, i * ENTRY));
+  // The guest may have looked at it: only what it has already is taken.
+  if (vcpu.hasRun) return sameBytes(cpuidBytes(vcpu), bytes) ? 0 : -EINVAL;
+  const sizes = entries.find((entry) => entry.function >>> 0 === ADDRESS_SIZES_LEAF);
+  if (sizes !== undefined && !LINEAR_BITS.has((sizes.eax >>> 8) & 0xff)) return -EINVAL;
+  vcpu.cpu.setCpuid(entries);
+  return 0;
+}
+
+function cpuidBytes(vcpu: Vcpu): Uint8Array {
+  const entries = vcpu.cpu.getCpuid();
+  const bytes = new Uint8Array(entries.length * ENTRY);
+  entries.forEach((entry, i) => {
+    bytes.set(kvm_cpuid_entry2.encode(entry), i * ENTRY);
+  });
+  return bytes;
+}
+
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+export function getCpuid(vcpu: Vcpu, arg: bigint): number {
+  const header = take(vcpu, arg, kvm_cpuid2.size);
+  if (header === undefined) return -EFAULT;
+  const entries = cpuidBytes(vcpu);
+  const count = entries.length / ENTRY;
+  if (u32(header) < count) return -E2BIG;
+  if (give(vcpu, arg + BigInt(kvm_cpuid2.size), entries) !== 0) return -EFAULT;
+  new DataView(header.buffer, header.byteOffset).setUint32(kvm_cpuid2.offsets.nent, count, true);
+  return give(vcpu, arg, header);
+}

@@ -1,0 +1,155 @@
+/**
+ * The calls on memory as the waist has them: the addon's rules on arguments, the kernel's answers. Memory that is the run page of an
+ * attached vCPU, or that lies under a view, is guarded as in native/sys_memory.cc; foreign memory does not exist here.
+ */
+import { FAULT, FAULT_LENGTH } from '../kernel/kernel.ts';
+import { compare, copyIn, copyOut, fill, type Stop, strayFault } from './access.ts';
+import { madvise } from './advice.ts';
+import * as take from './arguments.ts';
+import { mmap } from './mmap.ts';
+import { PAGE_SIZE } from './page.ts';
+import type { Process } from './process.ts';
+import { mincore, mprotect, munmap, unmapRange } from './protect.ts';
+import { Views } from './views.ts';
+
+const MAP_FIXED = 0x10;
+/** Ranges that end behind it cannot be rounded to pages. */
+const END = 2n ** 64n - 4096n;
+
+export class MemoryCalls {
+  readonly #process: Process;
+  readonly #views: Views;
+
+  constructor(process: Process) {
+    this.#process = process;
+    this.#views = new Views(process.space);
+  }
+
+  /** Pages of a range that the kernel would get to change; undefined when it refuses the range by itself. */
+  #pages(what: string, address: bigint, length: bigint): { from: number; to: number } | undefined {
+    if ((address & 4095n) !== 0n || length === 0n || address + length > END) return undefined;
+    const from = Number(address >> 12n);
+    const to = from + Math.ceil(Number(length) / PAGE_SIZE);
+    if (this.#process.space.hasPinned(from, to)) {
+      throw new RangeError(`${what} covers the run page of an attached vCPU; detach it first`);
+    }
+    return { from, to };
+  }
+
+  mmap(...given: readonly unknown[]): number {
+    const address = take.u64(given[0], 'address');
+    const length = take.u64(given[1], 'length');
+    const prot = take.bits32(given[2], 'prot');
+    const flags = take.bits32(given[3], 'flags');
+    const fd = take.int32(given[4], 'fd');
+    const offset = take.s64(given[5], 'offset');
+    if ((flags & MAP_FIXED) !== 0) {
+      const pages = this.#pages('mmap with MAP_FIXED', address, length);
+      if (pages !== undefined && this.#views.overlaps(pages.from, pages.to)) {
+        throw new RangeError('mmap with MAP_FIXED covers a view; unmap the range first');
+      }
+    }
+    return mmap(this.#process, { address, length, prot, flags, fd, offset });
+  }
+
+  munmap(givenAddress: unknown, givenLength: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    this.#pages('munmap', address, length);
+    const range = unmapRange(this.#process, address, length);
+    if (typeof range === 'number') return range;
+    const result = munmap(this.#process, range);
+    if (result === 0) this.#views.detach(range.from, range.to);
+    return result;
+  }
+
+  mprotect(givenAddress: unknown, givenLength: unknown, givenProt: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    const prot = take.bits32(givenProt, 'prot');
+    this.#pages('mprotect', address, length);
+    return mprotect(this.#process, address, length, prot);
+  }
+
+  madvise(givenAddress: unknown, givenLength: unknown, givenAdvice: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    const advice = take.int32(givenAdvice, 'advice');
+    this.#pages('madvise', address, length);
+    return madvise(this.#process, address, length, advice);
+  }
+
+  mincore(givenAddress: unknown, givenLength: unknown, givenVec: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    const vec = take.bytes(givenVec, 'vec');
+    const pages = (length + 4095n) >> 12n;
+    if (BigInt(vec.length) < pages) {
+      throw new RangeError(`vec must hold one byte for each of ${pages} pages, it holds ${vec.length}`);
+    }
+    return mincore(this.#process, address, length, vec);
+  }
+
+  #access(
+    what: string,
+    address: number | bigint,
+    length: number,
+    fault: BigInt64Array | undefined,
+    go: (at: number) => Stop,
+  ): number {
+    if (length > 0 && typeof address === 'bigint' && address + BigInt(length) > END) {
+      throw new RangeError(`${what} goes beyond the end of the address space`);
+    }
+    const { space } = this.#process;
+    const stray = length === 0 ? undefined : strayFault(space, address);
+    const stop = length === 0 || stray !== undefined ? { done: 0, fault: stray } : go(Number(address));
+    if (fault !== undefined) {
+      fault[FAULT.signal] = BigInt(stop.fault?.signal ?? 0);
+      fault[FAULT.code] = BigInt(stop.fault?.code ?? 0);
+      fault[FAULT.address] = stop.fault === undefined ? 0n : BigInt.asIntN(64, BigInt(address) + BigInt(stop.done));
+    }
+    return stop.done;
+  }
+
+  copyOut(address: unknown, buffer: unknown, fault?: unknown): number {
+    const at = take.hva(address, 'address');
+    const into = take.bytes(buffer, 'buffer');
+    const out = faultOf(fault);
+    return this.#access('copyOut', at, into.length, out, (from) => copyOut(this.#process.space, from, into));
+  }
+
+  copyIn(address: unknown, buffer: unknown, fault?: unknown): number {
+    const at = take.hva(address, 'address');
+    const from = take.bytes(buffer, 'buffer');
+    const out = faultOf(fault);
+    return this.#access('copyIn', at, from.length, out, (to) => copyIn(this.#process.space, to, from));
+  }
+
+  compare(address: unknown, buffer: unknown, fault?: unknown): number {
+    const at = take.hva(address, 'address');
+    const expected = take.bytes(buffer, 'buffer');
+    const out = faultOf(fault);
+    return this.#access('compare', at, expected.length, out, (from) => compare(this.#process.space, from, expected));
+  }
+
+  fill(address: unknown, length: unknown, byte: unknown, fault?: unknown): number {
+    const at = take.hva(address, 'address');
+    const bytes = take.u64(length, 'length');
+    const value = take.bits32(byte, 'byte');
+    const out = faultOf(fault);
+    if (value > 0xff) throw new RangeError('byte must be an integer between 0 and 255');
+    if (bytes > 0n && BigInt(at) + bytes > END) throw new RangeError('fill goes beyond the end of the address space');
+    // No mapping is longer than what a number holds exactly: a fault ends it before.
+    const count = Number(bytes);
+    return this.#access('fill', at, count, out, (to) => fill(this.#process.space, to, count, value));
+  }
+
+  view(address: unknown, length: unknown): ArrayBuffer | number {
+    const at = take.u64(address, 'address');
+    const bytes = take.u64(length, 'length');
+    return this.#views.make(at, Number(bytes));
+  }
+}
+
+const faultOf = (fault: unknown): BigInt64Array | undefined =>
+  fault === undefined ? undefined : take.outS64(fault, 'fault', FAULT_LENGTH);

@@ -1,0 +1,96 @@
+/** What differs between releases and machines, each fact under a name of its own. Releases that it came with: see each field. */
+
+export type SimArch = 'x64' | 'arm64';
+export type SimRelease = '6.1' | '6.8' | '6.12' | '6.18' | '7.3';
+
+export interface Profile {
+  readonly arch: SimArch;
+  readonly release: SimRelease;
+  /** What `uname -r` says. */
+  readonly uname: string;
+
+  /** MFD_EXEC, MFD_NOEXEC_SEAL, F_SEAL_EXEC and vm.memfd_noexec: 6.3. */
+  readonly memfdExec: boolean;
+  /** The WRITE seal that F_SEAL_EXEC implies is refused like one asked for (EBUSY): 7.1, and the long-term series that got the fix. */
+  readonly execSealJudged: boolean;
+  /** cachestat(2): 6.5. */
+  readonly cachestat: boolean;
+  /** memfd_secret(2) without a boot parameter: 6.5. */
+  readonly memfdSecret: boolean;
+  /** Mappings of secret memory count as locked memory; charged page by page since some release up to 7.3. */
+  readonly secretmemLocked: boolean;
+  /** FALLOC_FL_WRITE_ZEROES is a known mode: 6.17. */
+  readonly writeZeroes: boolean;
+  /** A write-sealed memfd can be mapped shared for reading through a writable descriptor: 6.7. */
+  readonly sealedReadMaps: boolean;
+  /** O_DIRECT on tmpfs: 6.6. */
+  readonly tmpfsDirect: boolean;
+  /** A write to an eventfd has exactly 8 bytes, not at least 8: 6.9. */
+  readonly eventfdExact: boolean;
+  /** MAP_DROPPABLE: 6.11. */
+  readonly droppable: boolean;
+  /** MADV_GUARD_INSTALL: 6.13 for anonymous memory, 6.15 for files too. */
+  readonly guards: 'none' | 'anonymous' | 'all';
+
+  /** KVM_CREATE_GUEST_MEMFD, memory attributes, KVM_SET_USER_MEMORY_REGION2: 6.8. */
+  readonly guestMemfd: boolean;
+  /** GUEST_MEMFD_FLAG_MMAP and INIT_SHARED, and slots with a guest_memfd in VMs without private memory: 6.18. */
+  readonly guestMemfdMmap: boolean;
+  /** guest_memfd sits on a file system of its own: 6.19. */
+  readonly guestMemfdOwnFs: boolean;
+  /** errno for a range of a guest_memfd that is bound already: EEXIST since 7.2. */
+  readonly bindingOverlap: 'EINVAL' | 'EEXIST';
+  /** offset + size of a binding is compared unsigned, so that offsets near 2^63 are refused: 7.2. */
+  readonly bindingUnsigned: boolean;
+  /** KVM_PRE_FAULT_MEMORY: 6.11. */
+  readonly preFault: boolean;
+}
+
+export const SIM_RELEASES: readonly SimRelease[] = ['6.1', '6.8', '6.12', '6.18', '7.3'];
+const UNAME: Readonly<Record<SimRelease, string>> = {
+  '6.1': '6.1.0',
+  '6.8': '6.8.0',
+  '6.12': '6.12.0',
+  '6.18': '6.18.0',
+  '7.3': '7.3.4',
+};
+
+const order = (text: string): number => {
+  const [major = 0, minor = 0] = text.split('.').map((part) => Number.parseInt(part, 10));
+  return major * 1000 + minor;
+};
+
+/** Whether `release` is `first` or newer. */
+export const sinceRelease = (release: string, first: string): boolean => order(release) >= order(first);
+
+/** The newest profile that is not newer than `uname` (as `uname -r` gives it); the oldest for anything older. */
+export function nearestRelease(uname: string): SimRelease {
+  return SIM_RELEASES.findLast((release) => order(release) <= order(uname)) ?? '6.1';
+}
+
+export function profileOf(release: SimRelease, arch: SimArch = 'x64'): Profile {
+  const since = (first: string): boolean => sinceRelease(release, first);
+  const guards = since('6.15') ? 'all' : since('6.13') ? 'anonymous' : 'none';
+  return {
+    arch,
+    release,
+    uname: UNAME[release],
+    memfdExec: since('6.3'),
+    execSealJudged: since('6.12'),
+    cachestat: since('6.5'),
+    memfdSecret: since('6.5'),
+    secretmemLocked: !since('7.3'),
+    writeZeroes: since('6.17'),
+    sealedReadMaps: since('6.7'),
+    tmpfsDirect: since('6.6'),
+    eventfdExact: since('6.9'),
+    droppable: since('6.11'),
+    guards,
+    guestMemfd: since('6.8'),
+    guestMemfdMmap: since('6.18'),
+    guestMemfdOwnFs: since('6.19'),
+    bindingOverlap: since('7.2') ? 'EEXIST' : 'EINVAL',
+    bindingUnsigned: since('7.2'),
+    preFault: since('6.11'),
+  };
+}

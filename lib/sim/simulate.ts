@@ -1,0 +1,31 @@
+/** The simulated kernel, ready to use: `new Sys(simulate())`. */
+import type { Kernel } from '../kernel/kernel.ts';
+import { kvmFactory } from './kvm/host.ts';
+import { KvmMachine, type MachineOptions } from './kvm/machine.ts';
+import type { ProcessOptions } from './process.ts';
+import { profileOf, type SimArch, type SimRelease } from './profile.ts';
+import { simKernel } from './sim-kernel.ts';
+
+export type { SimTechnology } from './kvm/machine.ts';
+export type { SimArch, SimRelease } from './profile.ts';
+
+export interface SimulateOptions extends MachineOptions, Omit<ProcessOptions, 'profile'> {
+  /** Default x64. On arm64 there is no /dev/kvm: its vCPUs are not simulated yet. */
+  readonly arch?: SimArch;
+  /** Which release is imitated. Default: the newest, 7.3. */
+  readonly release?: SimRelease;
+}
+
+const NEWEST: SimRelease = '7.3';
+
+/**
+ * A kernel of its own, with one process and no files but its own. `technologies` says what protects guests (default: software-protected VMs
+ * where the release has them); `simulate({ release: '6.18', technologies: [] })` is a 6.18 kernel with default VMs only. RangeError for
+ * options that contradict each other.
+ */
+export function simulate(options: SimulateOptions = {}): Kernel {
+  const { arch = 'x64', release = NEWEST } = options;
+  const profile = profileOf(release, arch);
+  if (arch !== 'x64') return simKernel({ ...options, profile });
+  return simKernel({ ...options, profile, kvm: kvmFactory(new KvmMachine(profile, options)) });
+}

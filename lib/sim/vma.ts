@@ -1,0 +1,53 @@
+/**
+ * A mapping. Where it lies is kept by the address space; a mapping whose parts are unmapped or split away is still one Vma, since every
+ * part has the same distance between its pages' numbers and those in the file.
+ */
+import type { SimFile } from './file.ts';
+
+export interface VmaFields {
+  /** Absent for anonymous private memory. */
+  readonly file: SimFile | undefined;
+  /** File page = page number of the address + delta. */
+  readonly delta: number;
+  /** VM_MAYSHARE. */
+  readonly shared: boolean;
+  /** PROT bits. */
+  readonly prot: number;
+  /** PROT bits that mprotect may give. Without PROT_WRITE a shared mapping cannot change its file. */
+  readonly mayProt: number;
+  /** VM_LOCKED. */
+  readonly locked: boolean;
+  /** VM_DROPPABLE. */
+  readonly droppable: boolean;
+  /** Backed by huge pages: unmapped and protected only in whole ones. Bytes. */
+  readonly align: number;
+}
+
+export class Vma implements VmaFields {
+  readonly file: SimFile | undefined;
+  readonly delta: number;
+  readonly shared: boolean;
+  readonly prot: number;
+  readonly mayProt: number;
+  readonly locked: boolean;
+  readonly droppable: boolean;
+  readonly align: number;
+  /** Pages that are mapped through it now. */
+  pages = 0;
+
+  constructor(fields: VmaFields) {
+    this.file = fields.file;
+    this.delta = fields.delta;
+    this.shared = fields.shared;
+    this.prot = fields.prot;
+    this.mayProt = fields.mayProt;
+    this.locked = fields.locked;
+    this.droppable = fields.droppable;
+    this.align = fields.align;
+  }
+
+  /** vma_is_shared_maywrite: it could change the file, now or after mprotect. */
+  get sharedWritable(): boolean {
+    return this.shared && (this.mayProt & 2) !== 0;
+  }
+}

@@ -1,0 +1,105 @@
+/** Why a vCPU stopped, and how code deep inside an instruction says so. */
+
+/** A port access. `out` has been executed; `in` waits for `complete`. */
+export interface IoStop {
+  readonly kind: 'io';
+  readonly direction: 'in' | 'out';
+  /** Bytes: 1, 2 or 4. */
+  readonly size: 1 | 2 | 4;
+  readonly port: number;
+  readonly count: number;
+  /** What was written; absent for `in`. */
+  readonly data?: Uint8Array;
+}
+
+/** An access without memory behind it. A write has been executed; a read waits for `complete`. */
+export interface MmioStop {
+  readonly kind: 'mmio';
+  readonly gpa: number;
+  /** 1 to 8 bytes. */
+  readonly length: number;
+  readonly isWrite: boolean;
+  /** What was written; absent for a read. */
+  readonly data?: Uint8Array;
+}
+
+/** rip is on the instruction; `complete` gives rax and goes past it. */
+export interface HypercallStop {
+  readonly kind: 'hypercall';
+  readonly nr: bigint;
+  /** rbx, rcx, rdx, rsi; cut to 32 bits outside 64-bit code. */
+  readonly args: readonly bigint[];
+  readonly longMode: boolean;
+  readonly cpl: number;
+}
+
+/** The instruction was not executed; running again repeats it. */
+export interface MemoryFaultStop {
+  readonly kind: 'memory-fault';
+  /** Of the page. */
+  readonly gpa: number;
+  readonly private: boolean;
+  readonly errno: number;
+}
+
+/** As memory-fault, but KVM_RUN has no exit to report. */
+export interface UnreachableStop {
+  readonly kind: 'unreachable';
+  readonly gpa: number;
+  readonly errno: number;
+}
+
+/** KVM_INTERNAL_ERROR_EMULATION; rip is on the instruction. No bytes when they could not be fetched. */
+export interface EmulationStop {
+  readonly kind: 'emulation';
+  readonly bytes: Uint8Array;
+}
+
+/** KVM_INTERNAL_ERROR_DELIVERY_EV: an exception whose table or stack has no memory behind it. */
+export interface DeliveryStop {
+  readonly kind: 'delivery';
+  readonly vector: number;
+  readonly gpa: number;
+}
+
+export type Stop =
+  | IoStop
+  | MmioStop
+  | HypercallStop
+  | MemoryFaultStop
+  | UnreachableStop
+  | EmulationStop
+  | DeliveryStop
+  | { readonly kind: 'hlt' }
+  /** Triple fault. */
+  | { readonly kind: 'shutdown' }
+  /** As many instructions as allowed were executed. */
+  | { readonly kind: 'budget' };
+
+/**
+ * What is thrown to abandon an instruction before it changed anything. One object each, because making errors with
+ * stack traces would cost more than everything else in an exit.
+ */
+export class Abandoned {
+  readonly why: 'stop' | 'exception';
+
+  constructor(why: 'stop' | 'exception') {
+    this.why = why;
+  }
+}
+export const STOPPED = new Abandoned('stop');
+export const EXCEPTION = new Abandoned('exception');
+
+export const VECTOR = {
+  divide: 0,
+  breakpoint: 3,
+  undefined: 6,
+  doubleFault: 8,
+  invalidTss: 10,
+  notPresent: 11,
+  stack: 12,
+  protection: 13,
+  page: 14,
+} as const;
+/** For exceptions that push no error code. */
+export const NO_ERROR_CODE = -1;

@@ -1,0 +1,302 @@
+/** Random commands for KVM: mostly of use, often at the edge, sometimes absurd. Never a request that only one of the kernels has. */
+import * as uapi from '../../lib/uapi/index.ts';
+import type { FdOf, FileCall, KvmCommand } from './kvm-commands.ts';
+import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
+import type { Random } from './random.ts';
+
+const P = BigInt(PAGE);
+const GFNS = 16;
+const SLOT_IDS = 6;
+const ABSURD = [1n, P - 1n, 2n ** 63n, 2n ** 64n - P, 2n ** 64n - 1n, 2n ** 52n, 2n ** 52n - P, 2n ** 43n, 2n ** 47n];
+const FLAGS = [0, 0, 0, 0, 1, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8, 1 << 16, 1 << 17, 0x8000_0000];
+const SLOT_NUMBERS = [32763, 32764, 32767, 0xffff, 0x1_0000, 0x2_0000, 0xffff_ffff];
+
+/** Requests without a struct. */
+const PLAIN = [uapi.KVM_GET_API_VERSION, uapi.KVM_GET_VCPU_MMAP_SIZE, uapi.KVM_SET_TSS_ADDR].map(
+  ({ request }) => request,
+);
+const UNKNOWN = [0xaeff, 0xae02, 0x5401, 0, 0xffff_ffff, 0x4020_ae47, 0x4021_ae46, 0xc041_aed4, 0x8090_ae82];
+/** Requests with a struct that a buffer of zeros does no harm to; where they belong nowhere, everybody says so. */
+const STRUCTS = [
+  uapi.KVM_SET_USER_MEMORY_REGION,
+  uapi.KVM_SET_USER_MEMORY_REGION2,
+  uapi.KVM_CREATE_GUEST_MEMFD,
+  uapi.KVM_SET_MEMORY_ATTRIBUTES,
+  uapi.KVM_ENABLE_CAP,
+  uapi.KVM_GET_DIRTY_LOG,
+  uapi.KVM_GET_REGS,
+  uapi.KVM_GET_SREGS,
+  uapi.KVM_GET_MP_STATE,
+  uapi.KVM_SET_MP_STATE,
+  uapi.KVM_PRE_FAULT_MEMORY,
+].map(({ request }) => request);
+const FLEXIBLE = [uapi.KVM_GET_SUPPORTED_CPUID, uapi.KVM_GET_MSR_INDEX_LIST].map(({ request }) => request);
+/** Capabilities that the simulation answers as a kernel does. Others it has not, and says so. */
+const CAPS = [
+  3, 4, 7, 10, 14, 16, 21, 30, 37, 40, 66, 81, 98, 105, 118, 128, 136, 201, 231, 232, 233, 234, 235, 236, 244,
+];
+const STRANGE_CAPS = [252, 300, 0xffff, 0x1_0000, 0x1_0000_0003, 0xffff_ffff, 2 ** 40];
+const CALLS: readonly FileCall[] = [
+  ...(['read', 'write', 'pread', 'pwrite', 'lseek', 'lseek', 'ftruncate', 'fallocate', 'flags'] as const),
+  ...(['seals', 'addSeals', 'cachestat', 'stat', 'mmap', 'mmap', 'mmap'] as const),
+];
+const ON: readonly FdOf[] = ['kvm', 'vm', 'vm', 'vcpu', 'gmem', 'memfd', 'closed'];
+
+type RegionCommand = KvmCommand & { readonly do: 'region' };
+
+export class KvmGenerator {
+  readonly #random: Random;
+  /** Guests run on a processor; where KVM emulates them all, hypercalls never end. */
+  readonly #hardware: boolean;
+
+  /** Commands of a sequence that chance alone would seldom make. */
+  readonly #queue: KvmCommand[] = [];
+  readonly #last = new Map<number, RegionCommand>();
+
+  constructor(random: Random, hardware: boolean) {
+    this.#random = random;
+    this.#hardware = hardware;
+  }
+
+  /** Pages as bytes, now and then nonsense. */
+  #bytes(pages: number): bigint {
+    const random = this.#random;
+    if (random.once(30)) return random.pick(ABSURD);
+    return BigInt(random.below(pages + 1)) * P;
+  }
+
+  #vm(): number {
+    return this.#random.once(8) ? 1 : 0;
+  }
+
+  next(): KvmCommand {
+    const random = this.#random;
+    const queued = this.#queue.shift();
+    if (queued !== undefined) return queued;
+    if (random.once(25)) this.#queue.push(...(random.once(2) ? this.#bindTwice() : this.#logTwice()));
+    const dice = random.below(100);
+    if (dice < 28) return this.#region();
+    if (dice < 36) return this.#file();
+    if (dice < 46) return this.#request();
+    if (dice < 60) return this.#host();
+    if (dice < 62) return this.#attributes();
+    if (dice < 68) return this.#dirtyLog();
+    return this.#guest();
+  }
+
+  /** Two slots with neighbouring or overlapping parts of one file. */
+  #bindTwice(): KvmCommand[] {
+    const random = this.#random;
+    const pages = () => BigInt(1 + random.below(3)) * P;
+    const bind = (slot: number, gpa: bigint, offset: bigint): RegionCommand => ({
+      ...{ do: 'region', vm: 0, v2: true, slot, flags: 4, gpa, size: pages(), hva: gpa, absolute: false },
+      ...{ file: random.below(2), offset },
+    });
+    const remove = [4, 5].map((slot): RegionCommand => ({ ...bind(slot, 0n, 0n), v2: false, flags: 0, size: 0n }));
+    return [...remove, bind(4, 0n, pages()), { ...bind(5, 8n * P, pages() - P) }];
+  }
+
+  /** A log that is taken between two writes to one page. */
+  #logTwice(): KvmCommand[] {
+    const random = this.#random;
+    const slot = random.below(SLOT_IDS);
+    const gpa = BigInt(random.below(GFNS)) * P;
+    const region = { do: 'region', vm: 0, v2: false, slot, absolute: false, file: -1, offset: 0n } as const;
+    const write = { do: 'guest', access: 'write', gpa: Number(gpa), size: 4, answer: 0, pause: false } as const;
+    const log = { do: 'dirtyLog', vm: 0, slot } as const;
+    const created = { ...region, flags: 1, gpa, size: 2n * P, hva: 0n };
+    const moved = { ...created, gpa: BigInt(random.below(GFNS)) * P };
+    const writes = [1, 2].map((value) => ({ ...write, value }));
+    return [{ ...created, size: 0n, flags: 0 }, created, ...writes.slice(0, 1), log, ...writes, moved, log, log];
+  }
+
+  /** Mostly of a slot that keeps one. */
+  #dirtyLog(): KvmCommand {
+    const logged = [...this.#last.values()].filter(({ flags }) => (flags & 1) !== 0);
+    const last = logged[this.#random.below(logged.length + 1)];
+    return { do: 'dirtyLog', vm: last?.vm ?? this.#vm(), slot: last?.slot ?? this.#slot() };
+  }
+
+  /** A page of a slot, or anywhere. */
+  #guestPage(): number {
+    const random = this.#random;
+    const last = random.once(2) ? this.#last.get(random.below(SLOT_IDS)) : undefined;
+    const pages = last === undefined ? 0 : Number(last.size / P);
+    const first = last === undefined ? 0 : Number(last.gpa / P);
+    if (pages < 1 || pages > GFNS || first > GFNS) return random.below(GFNS + 4);
+    return first + random.below(pages);
+  }
+
+  #slot(): number {
+    const random = this.#random;
+    return random.once(20) ? random.pick(SLOT_NUMBERS) : random.below(SLOT_IDS);
+  }
+
+  /** A request for a slot, or the last one for it with something changed: a move, other flags, a refused change. */
+  #region(): KvmCommand {
+    const random = this.#random;
+    const last = random.once(3) ? this.#last.get(random.below(SLOT_IDS)) : undefined;
+    const fresh = this.#newRegion();
+    let chosen: RegionCommand = fresh;
+    if (last !== undefined) {
+      const { gpa, flags, size, hva, v2 } = fresh;
+      chosen = { ...last, ...random.pick([{ gpa }, { gpa }, { gpa }, { flags }, { size }, { hva }, { v2 }, {}]) };
+    }
+    if (chosen.size !== 0n && chosen.slot < SLOT_IDS) this.#last.set(chosen.slot, chosen);
+    return chosen;
+  }
+
+  #newRegion(): RegionCommand {
+    const random = this.#random;
+    const remove = random.once(5);
+    const absolute = random.once(15);
+    const hva = absolute ? random.pick([0n, ...ABSURD, 2n ** 47n - 2n * P]) : BigInt(random.below(BACKING_PAGES)) * P;
+    return {
+      do: 'region',
+      vm: this.#vm(),
+      v2: !random.once(3),
+      slot: this.#slot(),
+      flags: random.pick(FLAGS),
+      gpa: this.#bytes(GFNS),
+      size: remove ? 0n : random.once(30) ? random.pick(ABSURD) : BigInt(1 + random.below(5)) * P,
+      hva: random.once(40) ? hva + 1n : hva,
+      absolute,
+      file: random.once(8) ? random.pick(['memfd', 'closed', 'vm', -1] as const) : random.below(FILES),
+      offset: this.#bytes(8),
+    };
+  }
+
+  #file(): KvmCommand {
+    const random = this.#random;
+    const file = random.below(FILES);
+    switch (random.below(8)) {
+      case 0:
+      case 1:
+      case 2: {
+        const size = random.once(8) ? random.pick([0n, ...ABSURD]) : BigInt(1 + random.below(8)) * P;
+        const flags = random.once(12) ? random.pick([4n, 8n, 2n ** 32n, 2n ** 63n]) : BigInt(random.below(4));
+        return { do: 'gmem', vm: this.#vm(), file, size, flags };
+      }
+      case 3:
+        return { do: 'closeFile', file };
+      case 4:
+        return { do: 'dupFile', file, to: random.below(FILES) };
+      default:
+        // Not so much that the host would run out of memory.
+        return {
+          do: 'fallocate',
+          file,
+          punch: !random.once(3),
+          offset: BigInt(random.below(9)) * P,
+          length: BigInt(random.below(9)) * P + (random.once(20) ? 1n : 0n),
+        };
+    }
+  }
+
+  #request(): KvmCommand {
+    const random = this.#random;
+    const on = random.pick(ON);
+    const index = on === 'gmem' ? random.below(FILES) : this.#vm();
+    if (random.once(4)) {
+      const call = random.pick(CALLS);
+      // The memory file stays as it is.
+      if (on === 'memfd' && (call === 'ftruncate' || call === 'addSeals')) return this.#request();
+      return { do: 'call', on, index, call, value: random.below(64) };
+    }
+    switch (random.below(10)) {
+      case 0: {
+        const arg = random.once(2)
+          ? 0n
+          : random.pick([...ABSURD, 0xffff_d000n, 0xffff_d000n, 0xffff_d000n, 0xffff_d001n, 0x1000n]);
+        return { do: 'ioctl', on, index, request: random.pick(PLAIN), arg };
+      }
+      case 1:
+        return { do: 'ioctl', on, index, request: random.pick(UNKNOWN), arg: 0n };
+      case 2:
+      case 3:
+        return { do: 'struct', on, index, request: random.pick(STRUCTS) };
+      case 4: {
+        // What /dev/kvm lists is the processor's own.
+        const requests = on === 'kvm' ? STRUCTS : [...STRUCTS, ...FLEXIBLE];
+        const at = random.below(BACKING_PAGES - 1) * PAGE + random.pick([0, 8, PAGE - 8]);
+        return { do: 'address', on, index, request: random.pick(requests), at };
+      }
+      case 5: {
+        const arg = BigInt(random.once(5) ? random.pick(STRANGE_CAPS) : random.pick(CAPS));
+        return { do: 'ioctl', on: random.pick(['kvm', 'vm']), index, request: uapi.KVM_CHECK_EXTENSION.request, arg };
+      }
+      case 6: {
+        const arg = random.once(4) ? random.pick([0n, 1n, 2n ** 63n]) : 4096n;
+        return { do: 'enableCap', vm: this.#vm(), cap: 201, flags: random.once(6) ? 1 : 0, arg };
+      }
+      case 7: {
+        const id = random.once(2) ? BigInt(random.below(5)) : random.pick([4095n, 4096n, ...ABSURD]);
+        return { do: 'createVcpu', vm: this.#vm(), id };
+      }
+      case 8:
+        return { do: 'mpState', state: random.once(2) ? 0 : random.pick([1, 2, 3, 4, 5, 9, 10, 0xffff_ffff]) };
+      default: {
+        // Types that the kernel has not; 0 would leave a VM that nobody closes.
+        const type = random.pick([1n, 6n, 31n, 32n, 33n, 2n ** 32n, ...ABSURD]);
+        if (!random.once(4))
+          return { do: 'ioctl', on: 'kvm', index: 0, request: uapi.KVM_CREATE_VM.request, arg: type };
+        return random.once(4) ? { do: 'closeVm', vm: random.below(2) } : this.#attributes();
+      }
+    }
+  }
+
+  #attributes(): KvmCommand {
+    const random = this.#random;
+    return {
+      do: 'attributes',
+      vm: this.#vm(),
+      address: this.#bytes(GFNS),
+      size: this.#bytes(6),
+      attributes: random.pick([0n, 8n, 8n, 1n, 2n ** 63n]),
+      flags: random.once(10) ? 1n : 0n,
+    };
+  }
+
+  #host(): KvmCommand {
+    const random = this.#random;
+    const page = random.below(BACKING_PAGES);
+    const pages = 1 + random.below(Math.min(4, BACKING_PAGES - page));
+    switch (random.below(9)) {
+      case 0:
+        return { do: 'hostProtect', page, pages, prot: random.pick([0, 1, 3, 3]) };
+      case 1:
+        return { do: 'hostUnmap', page, pages };
+      case 2:
+      case 3:
+      case 4: {
+        const file = random.once(3) ? -1 : random.once(3) ? 'memfd' : random.below(FILES);
+        return { do: 'hostMap', page, pages, file };
+      }
+      case 5:
+        return { do: 'hostDrop', page, pages };
+      default:
+        return { do: 'hostFill', page, pages, byte: random.below(256) };
+    }
+  }
+
+  #guest(): KvmCommand {
+    const random = this.#random;
+    const access = random.pick([
+      ...(['read', 'read', 'read', 'write', 'write', 'write', 'write', 'add'] as const),
+      ...(['in', 'out', 'undefined'] as const),
+      ...(this.#hardware ? (['hypercall', 'hypercall'] as const) : []),
+    ]);
+    const inPage = random.once(6) ? PAGE - 1 - random.below(4) : random.below(64) * 4;
+    const gpa = this.#guestPage() * PAGE + (access === 'hypercall' && !random.once(4) ? 0 : inPage);
+    return {
+      do: 'guest',
+      access,
+      gpa,
+      size: random.pick([1, 2, 4, 4] as const),
+      // In half of the cases the number of KVM_HC_MAP_GPA_RANGE when it is one.
+      value: access === 'hypercall' && random.once(2) ? 12 : random.next(),
+      answer: random.next() & 0x7fff_ffff,
+      pause: random.once(6),
+    };
+  }
+}

@@ -1,0 +1,57 @@
+/** State costs what is fragmented, and each operation no more than the logarithm of it. */
+import { describe, expect, it } from 'vitest';
+import { MemoryAttributes } from '../../../../lib/sim/kvm/attributes.ts';
+import { MEMSLOTS } from '../../../../lib/sim/kvm/limits.ts';
+import { MemslotTable } from '../../../../lib/sim/kvm/memslot-table.ts';
+import { Random } from '../../../differential/random.ts';
+
+const PAGE = 4096n;
+const PAGES_OF_TIB = 2 ** 28;
+
+describe('scale', () => {
+  it('a million conversions of random ranges of 1 TiB', { timeout: 120_000 }, () => {
+    let changes = 0;
+    const attributes = new MemoryAttributes(8n, () => changes++);
+    const random = new Random(1);
+    const times: number[] = [];
+    const before = process.memoryUsage().rss;
+    for (let part = 0; part < 4; part++) {
+      const start = performance.now();
+      for (let i = 0; i < 250_000; i++) {
+        const address = BigInt(random.below(PAGES_OF_TIB)) * PAGE;
+        const size = BigInt(1 + random.below(64)) * PAGE;
+        attributes.set({ address, size, attributes: i % 2 === 0 ? 8n : 0n, flags: 0n });
+      }
+      times.push(performance.now() - start);
+    }
+    expect(attributes.fragments).toBeGreaterThan(100_000);
+    expect(changes).toBeGreaterThan(100_000);
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 29);
+    // 20 µs each would be slow; a linear search would take a thousand times that.
+    expect(times[3] ?? 0).toBeLessThan(20_000);
+  });
+
+  it('as many slots as there can be', () => {
+    const rules = {
+      addressSpaces: 1,
+      userLimit: 2n ** 47n,
+      readonlyMemory: true,
+      guestMemfd: true,
+      gfnLimit: 2 ** 40,
+      boundIsExist: true,
+      signedFileCheck: false,
+      fileOf: () => null,
+    };
+    const table = new MemslotTable(rules, () => {});
+    const add = (slot: number, page: number) =>
+      table.set({ slot, flags: 0, gpa: BigInt(page) * PAGE, size: PAGE, hva: 0n });
+    const start = performance.now();
+    for (let i = 0; i < MEMSLOTS; i++) expect(add(i, 2 * (MEMSLOTS - i))).toBe(0);
+    expect(add(MEMSLOTS, 0)).toBe(-22);
+    expect(table.at(2 * 100)?.id).toBe(MEMSLOTS - 100);
+    expect(table.at(2 * 100 + 1)).toBeUndefined();
+    for (let i = 0; i < MEMSLOTS; i += 2) table.set({ slot: i, flags: 0, gpa: 0n, size: 0n, hva: 0n });
+    expect(add(0, 2 * (MEMSLOTS - 1))).toBe(-17);
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+});
