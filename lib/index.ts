@@ -39,4 +39,5 @@ export { type MapOptions, Mapping, PAGE_SIZE } from './memory/mapping.ts';
 export { MemFile } from './memory/mem-file.ts';
 export { Memfd, type MemfdOptions } from './memory/memfd.ts';
 export { SecretMem } from './memory/secret-mem.ts';
+export { type SimulateOptions, simulate } from './sim/simulate.ts';
 export { defineFlag, defineIoctl, defineLayout, defineNames } from './uapi/registry.ts';

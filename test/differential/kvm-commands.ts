@@ -81,3 +81,5 @@ export type KvmCommand =
       /** immediate_exit before the answer is used up. */
       readonly pause: boolean;
     };
+
+export type RegionCommand = KvmCommand & { readonly do: 'region' };

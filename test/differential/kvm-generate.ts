@@ -1,6 +1,8 @@
 /** Random commands for KVM: mostly of use, often at the edge, sometimes absurd. Never a request that only one of the kernels has. */
 import * as uapi from '../../lib/uapi/index.ts';
-import type { FdOf, FileCall, KvmCommand } from './kvm-commands.ts';
+import { CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
+import type { FdOf, FileCall, KvmCommand, RegionCommand } from './kvm-commands.ts';
+import { bindTwice, logTwice } from './kvm-sequences.ts';
 import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
 import type { Random } from './random.ts';
 
@@ -10,39 +12,6 @@ const SLOT_IDS = 6;
 const ABSURD = [1n, P - 1n, 2n ** 63n, 2n ** 64n - P, 2n ** 64n - 1n, 2n ** 52n, 2n ** 52n - P, 2n ** 43n, 2n ** 47n];
 const FLAGS = [0, 0, 0, 0, 1, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8, 1 << 16, 1 << 17, 0x8000_0000];
 const SLOT_NUMBERS = [32763, 32764, 32767, 0xffff, 0x1_0000, 0x2_0000, 0xffff_ffff];
-
-/** Requests without a struct. */
-const PLAIN = [uapi.KVM_GET_API_VERSION, uapi.KVM_GET_VCPU_MMAP_SIZE, uapi.KVM_SET_TSS_ADDR].map(
-  ({ request }) => request,
-);
-const UNKNOWN = [0xaeff, 0xae02, 0x5401, 0, 0xffff_ffff, 0x4020_ae47, 0x4021_ae46, 0xc041_aed4, 0x8090_ae82];
-/** Requests with a struct that a buffer of zeros does no harm to; where they belong nowhere, everybody says so. */
-const STRUCTS = [
-  uapi.KVM_SET_USER_MEMORY_REGION,
-  uapi.KVM_SET_USER_MEMORY_REGION2,
-  uapi.KVM_CREATE_GUEST_MEMFD,
-  uapi.KVM_SET_MEMORY_ATTRIBUTES,
-  uapi.KVM_ENABLE_CAP,
-  uapi.KVM_GET_DIRTY_LOG,
-  uapi.KVM_GET_REGS,
-  uapi.KVM_GET_SREGS,
-  uapi.KVM_GET_MP_STATE,
-  uapi.KVM_SET_MP_STATE,
-  uapi.KVM_PRE_FAULT_MEMORY,
-].map(({ request }) => request);
-const FLEXIBLE = [uapi.KVM_GET_SUPPORTED_CPUID, uapi.KVM_GET_MSR_INDEX_LIST].map(({ request }) => request);
-/** Capabilities that the simulation answers as a kernel does. Others it has not, and says so. */
-const CAPS = [
-  3, 4, 7, 10, 14, 16, 21, 30, 37, 40, 66, 81, 98, 105, 118, 128, 136, 201, 231, 232, 233, 234, 235, 236, 244,
-];
-const STRANGE_CAPS = [252, 300, 0xffff, 0x1_0000, 0x1_0000_0003, 0xffff_ffff, 2 ** 40];
-const CALLS: readonly FileCall[] = [
-  ...(['read', 'write', 'pread', 'pwrite', 'lseek', 'lseek', 'ftruncate', 'fallocate', 'flags'] as const),
-  ...(['seals', 'addSeals', 'cachestat', 'stat', 'mmap', 'mmap', 'mmap'] as const),
-];
-const ON: readonly FdOf[] = ['kvm', 'vm', 'vm', 'vcpu', 'gmem', 'memfd', 'closed'];
-
-type RegionCommand = KvmCommand & { readonly do: 'region' };
 
 export class KvmGenerator {
   readonly #random: Random;
@@ -73,7 +42,7 @@ export class KvmGenerator {
     const random = this.#random;
     const queued = this.#queue.shift();
     if (queued !== undefined) return queued;
-    if (random.once(25)) this.#queue.push(...(random.once(2) ? this.#bindTwice() : this.#logTwice()));
+    if (random.once(25)) this.#queue.push(...(random.once(2) ? bindTwice(random) : logTwice(random, GFNS)));
     const dice = random.below(100);
     if (dice < 28) return this.#region();
     if (dice < 36) return this.#file();
@@ -82,32 +51,6 @@ export class KvmGenerator {
     if (dice < 62) return this.#attributes();
     if (dice < 68) return this.#dirtyLog();
     return this.#guest();
-  }
-
-  /** Two slots with neighbouring or overlapping parts of one file. */
-  #bindTwice(): KvmCommand[] {
-    const random = this.#random;
-    const pages = () => BigInt(1 + random.below(3)) * P;
-    const bind = (slot: number, gpa: bigint, offset: bigint): RegionCommand => ({
-      ...{ do: 'region', vm: 0, v2: true, slot, flags: 4, gpa, size: pages(), hva: gpa, absolute: false },
-      ...{ file: random.below(2), offset },
-    });
-    const remove = [4, 5].map((slot): RegionCommand => ({ ...bind(slot, 0n, 0n), v2: false, flags: 0, size: 0n }));
-    return [...remove, bind(4, 0n, pages()), { ...bind(5, 8n * P, pages() - P) }];
-  }
-
-  /** A log that is taken between two writes to one page. */
-  #logTwice(): KvmCommand[] {
-    const random = this.#random;
-    const slot = random.below(SLOT_IDS);
-    const gpa = BigInt(random.below(GFNS)) * P;
-    const region = { do: 'region', vm: 0, v2: false, slot, absolute: false, file: -1, offset: 0n } as const;
-    const write = { do: 'guest', access: 'write', gpa: Number(gpa), size: 4, answer: 0, pause: false } as const;
-    const log = { do: 'dirtyLog', vm: 0, slot } as const;
-    const created = { ...region, flags: 1, gpa, size: 2n * P, hva: 0n };
-    const moved = { ...created, gpa: BigInt(random.below(GFNS)) * P };
-    const writes = [1, 2].map((value) => ({ ...write, value }));
-    return [{ ...created, size: 0n, flags: 0 }, created, ...writes.slice(0, 1), log, ...writes, moved, log, log];
   }
 
   /** Mostly of a slot that keeps one. */

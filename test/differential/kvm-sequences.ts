@@ -1,0 +1,30 @@
+/** Commands of KVM that only show something together, and that chance alone would seldom put in a row. */
+import type { KvmCommand, RegionCommand } from './kvm-commands.ts';
+import { PAGE } from './kvm-world.ts';
+import type { Random } from './random.ts';
+
+const P = BigInt(PAGE);
+
+/** Two slots with neighbouring or overlapping parts of one file. */
+export function bindTwice(random: Random): KvmCommand[] {
+  const pages = () => BigInt(1 + random.below(3)) * P;
+  const bind = (slot: number, gpa: bigint, offset: bigint): RegionCommand => ({
+    ...{ do: 'region', vm: 0, v2: true, slot, flags: 4, gpa, size: pages(), hva: gpa, absolute: false },
+    ...{ file: random.below(2), offset },
+  });
+  const remove = [4, 5].map((slot): RegionCommand => ({ ...bind(slot, 0n, 0n), v2: false, flags: 0, size: 0n }));
+  return [...remove, bind(4, 0n, pages()), { ...bind(5, 8n * P, pages() - P) }];
+}
+
+/** A log that is taken between two writes to one page. */
+export function logTwice(random: Random, gfns: number): KvmCommand[] {
+  const slot = random.below(4);
+  const gpa = BigInt(random.below(gfns)) * P;
+  const region = { do: 'region', vm: 0, v2: false, slot, absolute: false, file: -1, offset: 0n } as const;
+  const write = { do: 'guest', access: 'write', gpa: Number(gpa), size: 4, answer: 0, pause: false } as const;
+  const log = { do: 'dirtyLog', vm: 0, slot } as const;
+  const created = { ...region, flags: 1, gpa, size: 2n * P, hva: 0n };
+  const moved = { ...created, gpa: BigInt(random.below(gfns)) * P };
+  const writes = [1, 2].map((value) => ({ ...write, value }));
+  return [{ ...created, size: 0n, flags: 0 }, created, ...writes.slice(0, 1), log, ...writes, moved, log, log];
+}
