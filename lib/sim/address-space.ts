@@ -158,6 +158,13 @@ export class AddressSpace {
     return lowest === from ? this.vmas.rangeAt(from).from : lowest;
   }
 
+  /** Whether a mapping would be cut at `page` in the middle of a huge page: may_split. */
+  splits(page: number): boolean {
+    const vma = this.vmas.get(page);
+    if (vma === undefined || vma.align === PAGE_SIZE || this.vmas.get(page - 1) !== vma) return false;
+    return (page * PAGE_SIZE) % vma.align !== 0;
+  }
+
   /** Maps [from, to), replacing what was there; `undefined` unmaps. */
   put(from: number, to: number, vma: Vma | undefined): void {
     this.private.punch(from, to);

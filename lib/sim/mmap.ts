@@ -171,6 +171,7 @@ export function mmap(process: Process, args: MmapArguments): number {
   const judged = file?.judge(request) ?? 0;
   if (judged < 0) return judged;
   if (isTooMuch(process, file, request)) return -ENOMEM;
+  if (space.splits(from) || space.splits(to)) return -EINVAL;
   const lockedByFile = (): boolean => request.locked && (flags & MAP_LOCKED) === 0;
   let refused = file?.mmap(request) ?? 0;
   if (refused === 0 && lockedByFile() && isOverMemlock(process, pages, true)) refused = -EAGAIN;

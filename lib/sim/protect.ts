@@ -25,16 +25,9 @@ export function unmapRange({ space }: Process, address: bigint, length: bigint):
   return { from, to: from + Number(pageAlign(length) / PAGE) };
 }
 
-/** Huge pages cannot be split: may_split. */
-function splits(space: AddressSpace, page: number): boolean {
-  const vma = space.vmas.get(page);
-  if (vma === undefined || vma.align === PAGE_SIZE || space.vmas.get(page - 1) !== vma) return false;
-  return (page * PAGE_SIZE) % vma.align !== 0;
-}
-
 export function munmap(process: Process, { from, to }: PageRange): number {
   const { space } = process;
-  if (splits(space, from) || splits(space, to)) return -EINVAL;
+  if (space.splits(from) || space.splits(to)) return -EINVAL;
   space.put(from, to, undefined);
   return 0;
 }
@@ -66,7 +59,7 @@ export function mprotect(process: Process, address: bigint, length: bigint, prot
   for (const part of parts) {
     if (part.from !== at) return -ENOMEM;
     if ((wanted & ~part.value.mayProt) !== 0) return -EACCES;
-    if (splits(space, part.from) || splits(space, part.to)) return -EINVAL;
+    if (space.splits(part.from) || space.splits(part.to)) return -EINVAL;
     if (isTooMuch(process, part.value, wanted, part.to - part.from)) return -ENOMEM;
     if (part.value.prot !== wanted) change(space, part.value, part.from, part.to, wanted);
     at = part.to;

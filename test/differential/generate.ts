@@ -224,7 +224,7 @@ export class Generator {
     if (random.once(5)) {
       // Wherever the kernel likes; never populated when it is huge.
       const length = random.once(5)
-        ? random.pick([0n, 2n ** 40n, 2n ** 45n, 2n ** 47n, 2n ** 56n, 2n ** 63n, 2n ** 64n - 1n])
+        ? random.pick([0n, 2n ** 40n, 2n ** 42n, 2n ** 47n, 2n ** 56n, 2n ** 63n, 2n ** 64n - 1n])
         : this.#reach(BigInt(ARENA));
       const safe = length > 2n ** 20n ? flags & ~0xa000 : flags;
       const at = random.once(4) ? random.pick([1n, 0x8000n, 0x2_0000_0001n]) : 0n;

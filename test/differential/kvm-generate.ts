@@ -1,7 +1,7 @@
 /** Random commands for KVM: mostly of use, often at the edge, sometimes absurd. Never a request that only one of the kernels has. */
 import * as uapi from '../../lib/uapi/index.ts';
 import { CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
-import type { FdOf, FileCall, KvmCommand, RegionCommand } from './kvm-commands.ts';
+import type { KvmCommand, RegionCommand } from './kvm-commands.ts';
 import { bindTwice, logTwice } from './kvm-sequences.ts';
 import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
 import type { Random } from './random.ts';

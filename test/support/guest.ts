@@ -46,7 +46,7 @@ export class Guest {
   }
 
   start(built: GuestProgram, id = 0): void {
-    const start = x64.startState(built, { pageTables: 0x1000 + id * 0x3000 });
+    const start = x64.startState(built, { pageTables: 0x1000 + id * 0x4000 });
     for (const { gpa, bytes } of start.memory) this.memory.write(gpa, bytes);
     const { x64: state } = this.vcpu(id);
     state.updateSregs(start.sregs);
