@@ -78,8 +78,10 @@ async function rounds(count, part, end) {
   guest.closeGuest(k, guest.openGuest(k, CODE.out));
   const once = async () => {
     const worker = start(part);
-    await message(worker);
-    await end(worker);
+    const exit = ended(worker);
+    // A worker that exits right after its message may take the message along.
+    await Promise.race([message(worker), exit]);
+    await end(worker, exit);
   };
   await once();
   const same = (before) => (now) => Object.keys(now).every((key) => now[key] <= before[key]);
@@ -98,7 +100,7 @@ const ways = {
     ),
   terminate: () => rounds(40, 'hold', (worker) => worker.terminate()),
   'terminate-blocked': () => rounds(10, 'hold-and-block', (worker) => worker.terminate()),
-  'exit-by-itself': () => rounds(20, 'hold-and-exit', ended),
+  'exit-by-itself': () => rounds(20, 'hold-and-exit', (_, exit) => exit),
   'main-exits': async () => {
     await message(start('hold'));
     process.exit(0);
