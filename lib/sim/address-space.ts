@@ -6,7 +6,7 @@ import { EBUSY, ENOMEM } from './errno.ts';
 import { IntervalMap } from './interval-map.ts';
 import { PAGE_SIZE } from './page.ts';
 import { PageStore } from './page-store.ts';
-import { Vma } from './vma.ts';
+import type { Vma } from './vma.ts';
 
 /** Why an access failed: the signal and si_code that it would raise. */
 export interface AccessFault {
@@ -239,12 +239,6 @@ export class AddressSpace {
   hasPinned(from: number, to: number): boolean {
     for (const page of this.#pinned) if (page >= from && page < to) return true;
     return false;
-  }
-
-  /** Clones a Vma with some fields changed. */
-  static altered(vma: Vma, changes: Partial<Pick<Vma, 'prot' | 'mayProt' | 'locked'>>): Vma {
-    const { file, delta, shared, mayProt, locked, prot, droppable, align } = vma;
-    return new Vma({ file, delta, shared, mayProt, locked, prot, droppable, align, ...changes });
   }
 }
 

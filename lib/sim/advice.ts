@@ -82,9 +82,48 @@ function populate(space: AddressSpace, from: number, to: number, write: boolean)
   return 0;
 }
 
+/** Bits of VM_RAND_READ and VM_SEQ_READ, VM_DONTCOPY, VM_DONTDUMP: the new ones after an advice; undefined when it changes none. */
+function flagsAfter(advice: number, flags: number): number | undefined {
+  switch (advice) {
+    case MADV.NORMAL:
+      return flags & ~3;
+    case MADV.RANDOM:
+      return (flags & ~3) | 1;
+    case MADV.SEQUENTIAL:
+      return (flags & ~3) | 2;
+    case MADV.DONTFORK:
+      return flags | 4;
+    case MADV.DOFORK:
+      return flags & ~4;
+    case MADV.DONTDUMP:
+      return flags | 8;
+    case MADV.DODUMP:
+      return flags & ~8;
+    default:
+      return undefined;
+  }
+}
+
+/** What is different with huge pages: they are not split, and DONTNEED takes whole ones only. Undefined: nothing. */
+function adviseHuge({ space }: Process, vma: Vma, from: number, to: number, advice: number): number | undefined {
+  const step = vma.align / PAGE_SIZE;
+  if (advice === MADV.DONTNEED || advice === MADV.DONTNEED_LOCKED) {
+    if (from % step !== 0) return -EINVAL;
+    space.private.punch(from, Math.floor(to / step) * step);
+    return 0;
+  }
+  const flags = flagsAfter(advice, vma.advice);
+  if (flags === undefined || flags === vma.advice) return undefined;
+  if (space.splits(from) || space.splits(to)) return -EINVAL;
+  space.alter(from, to, vma.altered({ advice: flags }));
+  return 0;
+}
+
 function advise(process: Process, vma: Vma, from: number, to: number, advice: number): number {
   const { space, profile } = process;
   const huge = vma.align !== PAGE_SIZE;
+  const special = huge ? adviseHuge(process, vma, from, to, advice) : undefined;
+  if (special !== undefined) return special;
   switch (advice) {
     case MADV.DONTNEED:
     case MADV.DONTNEED_LOCKED:

@@ -75,7 +75,7 @@ export class IntervalMap<V> {
       const value = leaf.values[i];
       if (value !== undefined) {
         const end = leaf.keys[i + 1] ?? this.#firsts[index + 1] ?? Number.POSITIVE_INFINITY;
-        visit(start > from ? start : from, end < to ? end : to, value);
+        visit(Math.max(start, from), Math.min(end, to), value);
       }
       i++;
     }

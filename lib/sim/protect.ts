@@ -1,5 +1,5 @@
 /** munmap, mprotect and mincore. mm/mmap.c, mm/mprotect.c, mm/mincore.c */
-import { AddressSpace } from './address-space.ts';
+import type { AddressSpace } from './address-space.ts';
 import { EACCES, EINVAL, ENOMEM } from './errno.ts';
 import { populate } from './mmap.ts';
 import { isAligned, PAGE_SIZE } from './page.ts';
@@ -59,9 +59,13 @@ export function mprotect(process: Process, address: bigint, length: bigint, prot
   for (const part of parts) {
     if (part.from !== at) return -ENOMEM;
     if ((wanted & ~part.value.mayProt) !== 0) return -EACCES;
+    if (part.value.prot === wanted) {
+      at = part.to;
+      continue;
+    }
     if (space.splits(part.from) || space.splits(part.to)) return -EINVAL;
     if (isTooMuch(process, part.value, wanted, part.to - part.from)) return -ENOMEM;
-    if (part.value.prot !== wanted) change(space, part.value, part.from, part.to, wanted);
+    change(space, part.value, part.from, part.to, wanted);
     at = part.to;
   }
   return at < to ? -ENOMEM : 0;
@@ -69,7 +73,7 @@ export function mprotect(process: Process, address: bigint, length: bigint, prot
 
 /** mprotect_fixup: locked private memory that becomes writable gets its copies at once. */
 function change(space: AddressSpace, vma: Vma, from: number, to: number, prot: number): void {
-  const next = AddressSpace.altered(vma, { prot });
+  const next = vma.altered({ prot });
   space.alter(from, to, next);
   const wasWritable = (vma.prot & PROT_WRITE) !== 0;
   if (vma.locked && !vma.shared && !wasWritable && (prot & PROT_WRITE) !== 0) populate(space, next, from, to);

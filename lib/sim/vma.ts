@@ -19,6 +19,8 @@ export interface VmaFields {
   readonly locked: boolean;
   /** VM_DROPPABLE. */
   readonly droppable: boolean;
+  /** Advice that it was given, kept for mappings in huge pages only: different advice for a part would split them. */
+  readonly advice?: number;
   /** Backed by huge pages: unmapped and protected only in whole ones. Bytes. */
   readonly align: number;
 }
@@ -31,6 +33,7 @@ export class Vma implements VmaFields {
   readonly mayProt: number;
   readonly locked: boolean;
   readonly droppable: boolean;
+  readonly advice: number;
   readonly align: number;
   /** Pages that are mapped through it now. */
   pages = 0;
@@ -43,11 +46,18 @@ export class Vma implements VmaFields {
     this.mayProt = fields.mayProt;
     this.locked = fields.locked;
     this.droppable = fields.droppable;
+    this.advice = fields.advice ?? 0;
     this.align = fields.align;
   }
 
   /** vma_is_shared_maywrite: it could change the file, now or after mprotect. */
   get sharedWritable(): boolean {
     return this.shared && (this.mayProt & 2) !== 0;
+  }
+
+  /** The same mapping with some fields changed. */
+  altered(changes: Partial<VmaFields>): Vma {
+    const { file, delta, shared, prot, mayProt, locked, droppable, advice, align } = this;
+    return new Vma({ file, delta, shared, prot, mayProt, locked, droppable, advice, align, ...changes });
   }
 }

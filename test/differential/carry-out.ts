@@ -38,6 +38,10 @@ function make(world: World, slot: number, kind: FileKind, fd: number): Outcome {
   return errnoOrValue(fd, 'fd');
 }
 
+/** How far into [at, at + length) the page after that of byte `i` is. */
+const nextPage = (at: bigint, i: number, length: number): number =>
+  Math.min(length, i + PAGE - Number((at + BigInt(i)) & 4095n));
+
 interface Copy {
   readonly writes: boolean;
   go(address: bigint, fault: BigInt64Array, length: number): number;
@@ -169,15 +173,22 @@ function perform(world: World, c: Command): Outcome {
     case 'copyIn': {
       const bytes = pattern(c.length, c.byte);
       const go: Copy['go'] = (at, fault, length) => {
+        const part = (i: number): number => kernel.copyIn(at + BigInt(i), bytes.subarray(i, nextPage(at, i, length)));
+        // Where two of the pages are one page of a file, or a private copy of one, the order counts, and the C library has its own:
+        // so all pages are touched before, and written again afterwards, in the order of addresses.
+        for (let i = 0; i < length; i = nextPage(at, i, length))
+          kernel.copyIn(at + BigInt(i), bytes.subarray(i, i + 1));
         const done = kernel.copyIn(at, bytes.subarray(0, length), fault);
-        // Where two of the pages are the same page of a file, the order counts: again, in the order of addresses.
-        for (let i = 0; i < done; i += PAGE) kernel.copyIn(at + BigInt(i), bytes.subarray(i, Math.min(i + PAGE, done)));
+        for (let i = 0; i < done; i = nextPage(at, i, length)) part(i);
         return done;
       };
       return copy(world, c, { writes: true, go });
     }
     case 'fill': {
-      const go: Copy['go'] = (at, fault, length) => kernel.fill(at, length, c.byte, fault);
+      const go: Copy['go'] = (at, fault, length) => {
+        for (let i = 0; i < length; i = nextPage(at, i, length)) kernel.fill(at + BigInt(i), 1, c.byte);
+        return kernel.fill(at, length, c.byte, fault);
+      };
       return copy(world, c, { writes: true, go });
     }
     case 'compare': {

@@ -153,8 +153,11 @@ export class MemfdFile extends SimFile {
     if (from.length === 0) return 0;
     if (at >= OFFSET_MAX) return -EFBIG;
     if (this.#inode.seals.has(WRITE_SEALS)) return -EPERM;
+    // generic_write_check_limits.
+    const left = OFFSET_MAX - at;
+    const clipped = BigInt(from.length) > left ? from.subarray(0, Number(left)) : from;
     const room = this.#inode.seals.has(F_SEAL_GROW) ? this.#inode.size : OFFSET_MAX;
-    const done = writePages(this.pages, from, at, room);
+    const done = writePages(this.pages, clipped, at, room);
     if (done === 0) return -EPERM;
     const end = at + BigInt(done);
     if (end > this.#inode.size) this.#inode.size = end;
