@@ -112,8 +112,8 @@ function perform(world: World, c: Command): Outcome {
     case 'ftruncate':
       return errnoOrValue(kernel.ftruncate(world.fd(c.slot), c.length));
     case 'fchmod':
-      // The nodes of devices, and the inode that anonymous files share, are the host's.
-      if (kind !== 'none' && kind !== 'memfd' && kind !== 'secret' && kind !== 'gmem') return LEFT_ALONE;
+      // The nodes of devices, and the inode that anonymous files share, are the host's; the number of a closed file may be anybody's.
+      if (kind !== 'memfd' && kind !== 'secret' && kind !== 'gmem') return LEFT_ALONE;
       return errnoOrValue(kernel.fchmod(world.fd(c.slot), c.mode));
     case 'fallocate':
       return errnoOrValue(kernel.fallocate(world.fd(c.slot), c.mode, c.offset, c.length));
