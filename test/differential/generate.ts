@@ -29,7 +29,7 @@ export class Generator {
   readonly #slots: Slots;
   readonly #hasVm: boolean;
   readonly #places: Places;
-  /** What gives sense to the command before: a size, contents. */
+  /** What gives sense to the command before: a size, contents, a seal once nobody maps the file. */
   readonly #next: Command[] = [];
   /** Few files make things meet that many would keep apart. */
   readonly #files: number;
@@ -213,6 +213,7 @@ export class Generator {
       case 1:
         // A hole where the kernel placed a mapping may be filled by others.
         if (typeof at !== 'bigint') return { do: 'madvise', at, length, advice: 4 };
+        if (random.once(5)) this.#next.push({ do: 'fcntl', slot: this.#memory(), command: 1033, arg: 8 });
         return { do: 'munmap', at, length };
       case 2:
       case 3:
