@@ -2,6 +2,7 @@
 /** The command line. Commands live in commands/, one file each. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
 import { EXIT } from './exit-status.ts';
@@ -24,6 +25,7 @@ function build(): Command {
     .exitOverride();
   addProbe(program);
   addLifecycle(program);
+  addConformance(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }
