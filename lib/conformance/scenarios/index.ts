@@ -1,8 +1,26 @@
 /** All scenarios, in the order in which they run. */
 import type { Scenario } from '../scenario.ts';
 import { guestMemfdCreate } from './guest-memfd/create.ts';
+import { mappingChange } from './mapping/change.ts';
+import { mappingMmap } from './mapping/mmap.ts';
+import { memfdContents } from './memfd/contents.ts';
+import { memfdCreate } from './memfd/create.ts';
+import { memfdFallocate } from './memfd/fallocate.ts';
+import { memfdSealRules } from './memfd/seal-rules.ts';
+import { memfdSeals } from './memfd/seals.ts';
+import { secretmem } from './secretmem/secretmem.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...guestMemfdCreate];
+export const SCENARIOS: readonly Scenario[] = [
+  ...memfdCreate,
+  ...memfdContents,
+  ...memfdFallocate,
+  ...memfdSeals,
+  ...memfdSealRules,
+  ...mappingMmap,
+  ...mappingChange,
+  ...secretmem,
+  ...guestMemfdCreate,
+];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
 export function selectScenarios(
