@@ -30,6 +30,8 @@ export interface Needs {
   readonly release?: Release;
   /** First release that no longer has it. */
   readonly before?: Release;
+  /** The kernel is built with cachestat(2). */
+  readonly cachestat?: true;
   /** A guest runs. */
   readonly guest?: true;
   /** The guest's memory accesses go through KVM's MMU and its hypercalls exit: not so where a software layer below KVM emulates each instruction. */
@@ -131,6 +133,12 @@ function lackingCaps(caps: Caps | undefined, ask: (name: CapName) => number | st
   return undefined;
 }
 
+/** No descriptor: EBADF where the call exists. */
+function hasCachestat(sys: Sys): boolean {
+  const asked = sys.raw.cachestat(-1, 0, 0);
+  return asked.ok || asked.code !== 'ENOSYS';
+}
+
 /** Why a scenario cannot run here; undefined when it can. */
 export function missing(needs: Needs, environment: Environment): string | undefined {
   const { sys } = environment;
@@ -143,6 +151,7 @@ export function missing(needs: Needs, environment: Environment): string | undefi
   if (needs.before !== undefined && environment.isAtLeast(needs.before))
     return `needs Linux before ${asText(needs.before)}, this is ${release}`;
   if (needs.real && backend !== 'kvm') return 'needs processes of the kernel under test, a simulation has none';
+  if (needs.cachestat && !hasCachestat(sys)) return 'needs cachestat(2): Linux 6.5 with CONFIG_CACHESTAT_SYSCALL';
   if (needs.kvm === false) return needs.also?.(environment);
   if (environment.noKvm !== undefined) return environment.noKvm;
   if (needs.mmu && environment.kvmModules.includes('kvm_pvm'))

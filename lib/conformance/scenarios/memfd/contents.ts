@@ -126,7 +126,7 @@ export const memfdContents = topic(
       t.filledWith(mapping.read(0, PAGE), 0x3c, 'the mapping after close');
     });
 
-    scenario('residency_follows_what_is_touched', { needs: { release: [6, 5] } }, (t) => {
+    scenario('residency_follows_what_is_touched', { needs: { cachestat: true } }, (t) => {
       const file = t.memfd({ size: 16 * PAGE });
       t.same(file.residency().cache, 0, 'pages at first');
       const mapping = t.map(file);
