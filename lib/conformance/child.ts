@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { type Backend, selectKernel } from '../kernel/select.ts';
 import { jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
 import type { SimulateOptions } from '../sim/simulate.ts';
+import { loadModules } from './modules.ts';
 import { Runner } from './run.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import type { ChildMessage, ChildOrder } from './supervise.ts';
@@ -33,12 +34,13 @@ function openLog(): number | undefined {
   }
 }
 
-async function carryOut({ names, kernel, seed, repeat, kmsg }: ChildOrder): Promise<void> {
+async function carryOut({ names, kernel, seed, repeat, kmsg, modules }: ChildOrder): Promise<void> {
+  const scenarios = [...SCENARIOS, ...(await loadModules(modules))];
   const { sys } = selectKernel({ ...kernel, trace: sinkFor(kernel.trace) });
   const { release, arch, backend } = sys.kernel;
   const runner = new Runner(sys, { seed, repeat });
   await say({ type: 'ready', kernel: release, arch, backend });
-  const byName = new Map(SCENARIOS.map((scenario) => [scenario.name, scenario]));
+  const byName = new Map(scenarios.map((scenario) => [scenario.name, scenario]));
   const log = kmsg ? openLog() : undefined;
   try {
     for (const name of names) {

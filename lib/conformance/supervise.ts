@@ -27,6 +27,8 @@ export interface ChildOrder {
   readonly repeat: number;
   /** Marks each scenario in the kernel's log, for consoles of kernels that do not survive it. */
   readonly kmsg: boolean;
+  /** URLs of modules with further scenarios. */
+  readonly modules: readonly string[];
 }
 
 export interface SuperviseOptions extends Omit<ChildOrder, 'names'> {
@@ -71,9 +73,9 @@ class Suite {
 
   /** Runs these in one child until all are done or the child is lost. */
   async child(names: readonly string[]): Promise<Ending> {
-    const { kernel, seed, repeat, kmsg, signal } = this.#options;
+    const { kernel, seed, repeat, kmsg, modules, signal } = this.#options;
     const child = fork(new URL('./child.js', import.meta.url), [], { serialization: 'advanced', execArgv: [] });
-    const order: ChildOrder = { names, kernel, seed, repeat, kmsg };
+    const order: ChildOrder = { names, kernel, seed, repeat, kmsg, modules };
     let current = { name: names[0] ?? '', since: performance.now() };
     let timer: NodeJS.Timeout | undefined;
     try {

@@ -1,11 +1,14 @@
 /** `privmem conformance`: the scenarios against a kernel. */
 import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { compareReports, parseReport } from '../../conformance/compare.ts';
 import { junit } from '../../conformance/format/junit.ts';
 import { Ktap } from '../../conformance/format/ktap.ts';
+import { loadModules } from '../../conformance/modules.ts';
 import { type ConformanceReport, reportOf } from '../../conformance/report.ts';
 import type { ScenarioResult } from '../../conformance/run.ts';
+import type { Scenario } from '../../conformance/scenario.ts';
 import { SCENARIOS, selectScenarios } from '../../conformance/scenarios/index.ts';
 import { supervise } from '../../conformance/supervise.ts';
 import { UnsupportedError } from '../../kernel/errors.ts';
@@ -30,6 +33,7 @@ interface ConformanceOptions extends CommonOptions {
   readonly bail?: boolean;
   readonly kmsg?: boolean;
   readonly compare?: string;
+  readonly also: readonly string[];
 }
 
 const isDocument = (format: string): boolean => format !== 'pretty';
@@ -42,6 +46,9 @@ function whole(text: string): number {
 
 const atLeastOne = (text: string): number => whole(text) || whole('');
 
+const urlsOf = (files: readonly string[]): string[] => files.map((file) => pathToFileURL(file).href);
+const more = (text: string, all: readonly string[]): string[] => [...all, text];
+
 function noKvm(sys: Sys): UnsupportedError | undefined {
   try {
     Kvm.open(sys).close();
@@ -52,15 +59,15 @@ function noKvm(sys: Sys): UnsupportedError | undefined {
   }
 }
 
-function list(session: Session, options: ConformanceOptions): number {
-  const chosen = selectScenarios(options.filter);
+function list(session: Session, options: ConformanceOptions, all: readonly Scenario[]): number {
+  const chosen = selectScenarios(options.filter, all);
   if (isDocument(options.format)) session.document(chosen.map(({ name, promise }) => ({ name, promise })));
   else for (const { name, promise } of chosen) session.say(`${name}  ${session.style.paint('dim', promise)}`);
   return EXIT.done;
 }
 
-async function carryOut(session: Session, options: ConformanceOptions): Promise<number> {
-  const chosen = selectScenarios(options.filter);
+async function carryOut(session: Session, options: ConformanceOptions, all: readonly Scenario[]): Promise<number> {
+  const chosen = selectScenarios(options.filter, all);
   if (chosen.length === 0) throw new RangeError(`no scenario matches ${options.filter.join(', ')}; see --list`);
   const simulate = options.release === undefined ? {} : { release: options.release };
   // Chosen here, once: the child must not choose anew when it is started again.
@@ -92,6 +99,7 @@ async function carryOut(session: Session, options: ConformanceOptions): Promise<
     repeat: options.repeat,
     bail: options.bail ?? false,
     kmsg: options.kmsg ?? false,
+    modules: urlsOf(options.also),
     signal: session.interrupt,
     onStart: (name) => pretty.start(name),
     onResult: add,
@@ -154,9 +162,10 @@ export function addConformance(program: Command): void {
     .option(
       '--filter <text>',
       'scenarios whose name contains it; with * a pattern for the whole name; may be given again',
-      (text, all: readonly string[]) => [...all, text],
+      more,
       [],
     )
+    .option('--also <module>', 'scenarios of your own: a module that exports SCENARIOS; may be given again', more, [])
     .addOption(new Option('--format <name>', 'how results are written').choices(FORMATS).default('pretty'))
     .option('--json', 'the same as --format json')
     .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
@@ -177,7 +186,8 @@ export function addConformance(program: Command): void {
         if (options.compare !== undefined)
           return compare(session, [options.compare, ...files], options.format === 'json');
         if (files.length > 0) throw new RangeError(`${files.join(' ')}: files are for --compare`);
-        return options.list ? list(session, options) : carryOut(session, options);
+        const all = [...SCENARIOS, ...(await loadModules(urlsOf(options.also)))];
+        return options.list ? list(session, options, all) : carryOut(session, options, all);
       });
     });
 }
