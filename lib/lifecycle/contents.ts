@@ -1,5 +1,5 @@
 /** What the guest programs of a lifecycle do and what memory must hold: computed on the host from what was really written. */
-import { type GuestProgram, patternBytes, program } from '../guest/index.ts';
+import { type GuestProgram, patternBytes, program, type Value } from '../guest/index.ts';
 import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
 import { Unexpected } from './words.ts';
 
@@ -81,4 +81,33 @@ export function hostSees(stage: Stage): { program: GuestProgram; detail: string 
     program: check,
     detail: "the pages before and after the converted range and the guest's own value are as they were",
   };
+}
+
+/** Shared memory of the guest that contents pass through when their place changes sides. */
+const BOUNCE = 0x8_0000;
+const BOUNCE_SIZE = 0x1_0000;
+
+/** The guest carries all initial contents over: out of the shared side, conversion, into the private side; piece by piece. */
+export function acceptProgram(stage: Stage): GuestProgram {
+  return program({ arch: 'x64' }, (g) => {
+    const piece = (gpa: Value | number, length: number): void => {
+      g.copy(BOUNCE, gpa, length);
+      g.mapGpaRange(gpa, length / PAGE, { private: true });
+      g.copy(gpa, BOUNCE, length);
+    };
+    const whole = Math.floor(stage.size / BOUNCE_SIZE);
+    const rest = stage.size % BOUNCE_SIZE;
+    g.touch(BOUNCE, BOUNCE_SIZE);
+    g.touch(PRIVATE_GPA, stage.size);
+    g.repeat(whole, (i) => piece(i.mul(BOUNCE_SIZE).add(PRIVATE_GPA), BOUNCE_SIZE));
+    if (rest > 0) piece(PRIVATE_GPA + whole * BOUNCE_SIZE, rest);
+  });
+}
+
+/** The guest asks for the converted range to change its state. */
+export function conversionProgram(stage: Stage, to: 'private' | 'shared'): GuestProgram {
+  const { offset, length } = stage.converted;
+  return program({ arch: 'x64' }, (g) => {
+    g.report(4, g.mapGpaRange(PRIVATE_GPA + offset, length / PAGE, { private: to === 'private' }));
+  });
 }

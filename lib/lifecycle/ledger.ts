@@ -1,13 +1,13 @@
 /** The step ledger: runs each step, counts its calls, and turns what happened into an outcome. Nothing here decides an outcome. */
 import { KernelError, MemoryFaultError, UnsupportedError } from '../kernel/errors.ts';
 import type { CallCounter } from './call-counter.ts';
-import { type Enforcer, LibraryRefusal, type Outcome, type State, type Step, Unexpected } from './words.ts';
+import { type Enforcer, GuestFault, LibraryRefusal, type Outcome, type State, type Step, Unexpected } from './words.ts';
 
 /** What the body of a step may say about itself. */
 export interface StepResult {
   readonly detail: string;
   /** Default `ok`. */
-  readonly outcome?: 'ok' | 'lost';
+  readonly outcome?: 'ok' | 'lost' | 'unsupported';
   /** Default `kernel`. */
   readonly enforcedBy?: Enforcer;
   readonly reported?: Readonly<Record<string, string>>;
@@ -106,6 +106,10 @@ function verdictOf(error: unknown): Verdict {
     const { kind, code, offset, bytesDone } = error.fault;
     const detail = `${kind} (${code}) at offset 0x${offset.toString(16)} after ${bytesDone} bytes; the process goes on`;
     return { outcome: 'fault', enforcedBy: 'kernel', fault: `${kind} ${code}`, detail, sound: true };
+  }
+  if (error instanceof GuestFault) {
+    const fault = `${error.exit.name} ${error.exit.code}`;
+    return { outcome: 'fault', enforcedBy: 'kernel', fault, detail: error.message, sound: true };
   }
   if (error instanceof LibraryRefusal) {
     return { outcome: 'refused', enforcedBy: 'library', detail: error.message, sound: true };

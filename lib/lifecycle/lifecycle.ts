@@ -7,7 +7,7 @@ import { DESIGNS, type Design } from './designs/index.ts';
 import { Ledger, type StepObserver } from './ledger.ts';
 import { playLifecycle } from './script.ts';
 import { PAGE, Stage } from './stage.ts';
-import { designSupport, requireSupport, technologySupport } from './support.ts';
+import { designSupport, pairObstacle, requireSupport, technologySupport } from './support.ts';
 import { TECHNOLOGIES, type Technology } from './technologies/index.ts';
 import type { LifecycleReport } from './words.ts';
 
@@ -15,7 +15,7 @@ import type { LifecycleReport } from './words.ts';
 const LEAST_PAGES = 8;
 
 export interface LifecycleOptions extends StepObserver {
-  /** Name of the design. Default `unbound-first`. */
+  /** Name of the design. Default `unbound-first` for technology `none`, else `guest-memfd`. */
   readonly design?: string;
   /** Name of the technology. Default `none`. */
   readonly technology?: string;
@@ -58,14 +58,26 @@ export function lifecycleObstacle(sys: Sys, options: LifecycleOptions = {}): Uns
   }
 }
 
+/** The design that fits a technology when none is named. */
+export const defaultDesign = (technology: string): string => (technology === 'none' ? 'unbound-first' : 'guest-memfd');
+
 function choose(kvm: Kvm, options: LifecycleOptions): { design: Design; technology: Technology } {
-  const { design: designName = 'unbound-first', technology: technologyName = 'none' } = options;
+  const { technology: technologyName = 'none' } = options;
+  const { design: designName = defaultDesign(technologyName) } = options;
   const technologies = technologySupport(kvm);
   const designs = designSupport(kvm);
   const technology = pick('technology', technologyName, TECHNOLOGIES, Object.keys(technologies));
   const design = pick('design', designName, DESIGNS, Object.keys(designs));
   requireSupport(`technology ${technologyName}`, technologies[technologyName]);
   requireSupport(`design ${designName}`, designs[designName]);
+  const obstacle = pairObstacle(kvm, design, technology);
+  if (obstacle !== undefined) {
+    const suited = DESIGNS.filter((other) => pairObstacle(kvm, other, technology) === undefined).map(
+      ({ name }) => name,
+    );
+    const step = suited.length > 0 ? `use design ${suited.join(' or ')} with it` : 'use another technology';
+    throw new UnsupportedError(`design ${designName} with technology ${technologyName}`, obstacle, step);
+  }
   return { design, technology };
 }
 

@@ -4,8 +4,10 @@
 import { patternBytes } from '../guest/index.ts';
 import type { Mapping } from '../memory/mapping.ts';
 import {
+  acceptProgram,
   checkContents,
   checksumProgram,
+  conversionProgram,
   expectedChecksum,
   hostSees,
   punchedProgram,
@@ -15,6 +17,7 @@ import {
 import { GuestRunner } from './guest-runner.ts';
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { playTwoSides } from './two-sides.ts';
 import type { Outcome } from './words.ts';
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
@@ -52,7 +55,9 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     if (outcome !== 'ok') throw new Halted(options.name);
   };
   const run = (): GuestRunner => {
-    runner ??= new GuestRunner(stage.needVm(), sharedMapping(stage), signal);
+    runner ??= new GuestRunner(stage.kvm, stage.needVm(), sharedMapping(stage), signal, (request) =>
+      stage.carryOut(request),
+    );
     return runner;
   };
 
@@ -83,11 +88,11 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
       return { detail: 'a second VM bound the same file', enforcedBy: 'nobody' };
     });
     await step('fill', 'ok', () => {
-      loader = stage.needMemfile().hostMap(all);
+      loader = stage.needMemfile().sharedMap(all);
       loader.write(0, patternBytes(PRIVATE_GPA, size, INITIAL));
-      return {
-        detail: `initial contents written through a mapping; the file holds ${stage.needMemfile().residentPages()} pages`,
-      };
+      const where = technology.initialContents === 'host-writes' ? 'a mapping' : 'a mapping of the shared side';
+      const resident = stage.needMemfile().residentPages();
+      return { detail: `initial contents written through ${where}; the memfile holds ${resident} pages` };
     });
     await step('complete-with-live-mapping', promises.completeWithLiveMapping, () => stage.needMemfile().complete());
     await step('remove-mapping', 'ok', () => {
@@ -98,18 +103,22 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
     await step('host-access-after-complete', promises.hostAccessAfterComplete, () =>
       hostAccess(stage, { offset: size - PAGE, length: PAGE }, 0xdd, 'after completion'),
     );
+    if (technology.initialContents === 'guest-accepts') {
+      await step('guest-accepts', 'ok', () => guestAccepts(stage, run()));
+    }
     await step('guest-reads-initial-contents', 'ok', () => guestReads(stage, run()));
     await step('guest-writes', 'ok', () => guestWrites(stage, run()));
-    await step('convert-to-shared', 'ok', () => stage.needMemfile().toShared(stage.converted));
+    await step('convert-to-shared', 'ok', () => convert(stage, run, 'shared'));
     await step('guest-reads-converted-range', 'lost', () => guestSeesZeros(stage, run()));
     await step('host-refills', promises.hostAccessToShared, () => hostRefills(stage));
     await step('guest-answers', 'ok', () => guestAnswers(stage, run()));
-    await step('convert-to-private', 'ok', () => stage.needMemfile().toPrivate(stage.converted));
+    await step('convert-to-private', 'ok', () => convert(stage, run, 'private'));
     await step('host-access-after-taken-back', promises.hostAccessAfterTakenBack, () =>
       hostAccess(stage, { offset: stage.converted.offset, length: PAGE }, 0, 'after the range was taken back'),
     );
     await step('neighbours-untouched', 'ok', () => neighbours(stage, run()));
-    await step('host-reads-private-page', 'fault', () => hostReadsPrivatePage(stage));
+    await step('host-reads-private-page', stage.canMapPrivate ? 'fault' : 'refused', () => hostReadsPrivatePage(stage));
+    if (stage.needMemfile().setState !== undefined) await playTwoSides({ stage, step, run });
   } catch (error) {
     if (!(error instanceof Halted)) throw error;
   } finally {
@@ -125,6 +134,26 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
 function sharedMapping(stage: Stage): Mapping {
   if (stage.shared === undefined) throw new Error('the lifecycle has no shared memory yet');
   return stage.shared.mapping;
+}
+
+/** Who starts it differs; what is done to the memfile does not. */
+async function convert(stage: Stage, run: () => GuestRunner, to: 'private' | 'shared'): Promise<StepResult> {
+  const memfile = stage.needMemfile();
+  if (stage.technology.conversion === 'host') {
+    return to === 'shared' ? memfile.toShared(stage.converted) : memfile.toPrivate(stage.converted);
+  }
+  await run().run(conversionProgram(stage, to));
+  const done = stage.takeCarriedOut();
+  return { ...done, detail: `the guest asked by MAP_GPA_RANGE: ${done.detail}` };
+}
+
+async function guestAccepts(stage: Stage, runner: GuestRunner): Promise<StepResult> {
+  const { conversions } = await runner.run(acceptProgram(stage));
+  const resident = stage.needMemfile().residentPages();
+  return {
+    detail: `the guest carried ${pages(stage.size)} over to its private side in ${conversions} conversions; the memfile holds ${resident} pages`,
+    enforcedBy: 'kernel',
+  };
 }
 
 /** The host's own disturbances are part of what the guest finds: where nobody refused them, they changed the contents. */
@@ -158,7 +187,7 @@ async function guestSeesZeros(stage: Stage, runner: GuestRunner): Promise<StepRe
 }
 
 function hostRefills(stage: Stage): StepResult {
-  const mapping = stage.needMemfile().hostMap(stage.converted);
+  const mapping = stage.needMemfile().sharedMap(stage.converted);
   try {
     mapping.fill(0x5a);
   } finally {
@@ -174,7 +203,7 @@ async function guestAnswers(stage: Stage, runner: GuestRunner): Promise<StepResu
   const { program, answer } = sharedProgram(stage);
   const { reports } = await runner.run(program);
   checkContents('what the guest found of the refill', reports.get(3) ?? 0n, answer);
-  const mapping = stage.needMemfile().hostMap(stage.converted);
+  const mapping = stage.needMemfile().sharedMap(stage.converted);
   try {
     const seen = mapping.readU64(0);
     checkContents("the guest's answer as the host reads it", seen, answer);
@@ -195,8 +224,9 @@ async function neighbours(stage: Stage, runner: GuestRunner): Promise<StepResult
 
 /** A file of the same VM whose pages start private: what the host meets when it touches one. */
 function hostReadsPrivatePage(stage: Stage): StepResult {
-  const file = stage.needVm().createGuestMemfd(PAGE, { mmap: true });
+  const file = stage.needVm().createGuestMemfd(PAGE, { mmap: stage.canMapPrivate });
   try {
+    if (!stage.canMapPrivate) file.read(new Uint8Array(8));
     const mapping = file.map();
     try {
       mapping.read(0, 8);

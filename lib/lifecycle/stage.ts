@@ -5,9 +5,11 @@ import type { Memslot } from '../kvm/memslot.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Mapping } from '../memory/mapping.ts';
 import { Memfd } from '../memory/memfd.ts';
-import { F_SEAL } from '../uapi/index.ts';
-import type { Design, Memfile, Range } from './designs/index.ts';
+import { F_SEAL, GUEST_MEMFD_FLAG } from '../uapi/index.ts';
+import type { Design, Done, Memfile, Range } from './designs/index.ts';
+import type { ConversionRequest } from './guest-runner.ts';
 import type { Technology } from './technologies/index.ts';
+import { Unexpected } from './words.ts';
 
 /** The shared side: programs, page tables, everything that is no secret. Guest-physical 0, 1 MiB. */
 export const SHARED_SIZE = 0x100000;
@@ -29,6 +31,7 @@ export class Stage {
   readonly size: number;
   vm: Vm | undefined;
   memfile: Memfile | undefined;
+  #carriedOut: Done | undefined;
   shared: { readonly file: Memfd; readonly mapping: Mapping; readonly slot: Memslot } | undefined;
 
   constructor(kvm: Kvm, design: Design, technology: Technology, size: number) {
@@ -51,6 +54,28 @@ export class Stage {
   needMemfile(): Memfile {
     if (this.memfile === undefined) throw new Error('the lifecycle has no memfile yet');
     return this.memfile;
+  }
+
+  /** Whether a file of this VM can be mapped although its pages are private: GUEST_MEMFD_FLAG_MMAP, Linux 6.18. */
+  get canMapPrivate(): boolean {
+    return (this.needVm().guestMemfdFlags() & GUEST_MEMFD_FLAG.value.GUEST_MEMFD_FLAG_MMAP) !== 0;
+  }
+
+  /** Carries out what the guest asks for. */
+  carryOut({ gpa, size, to }: ConversionRequest): void {
+    const range = { offset: gpa - PRIVATE_GPA, length: size };
+    if (range.offset < 0 || range.offset + size > this.size)
+      throw new Unexpected(`the guest asks for gpa 0x${gpa.toString(16)}, which is not of the memfile`);
+    const memfile = this.needMemfile();
+    this.#carriedOut = to === 'shared' ? memfile.toShared(range) : memfile.toPrivate(range);
+  }
+
+  /** What the last conversion that the guest asked for did. */
+  takeCarriedOut(): Done {
+    const done = this.#carriedOut;
+    this.#carriedOut = undefined;
+    if (done === undefined) throw new Unexpected('the guest did not ask for a conversion');
+    return done;
   }
 
   /** An ordinary memfd, sealed so that its size cannot change under the guest. */

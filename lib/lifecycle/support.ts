@@ -14,6 +14,8 @@ import {
   KVM_VM_TYPE,
   kvm_memory_attributes2,
 } from '../uapi/index.ts';
+import type { Design } from './designs/index.ts';
+import type { Technology } from './technologies/index.ts';
 
 export interface Support {
   readonly supported: boolean;
@@ -179,4 +181,14 @@ export function requireSupport(what: string, support: Support | undefined): void
   if (support === undefined) throw new RangeError(`unknown: ${what}`);
   if (!support.supported)
     throw new UnsupportedError(what, support.reason ?? 'not supported', support.nextStep ?? 'none is known');
+}
+
+/** Whether this kernel carries out a design with a technology: asked of a VM of that technology. Both must be supported by themselves. */
+export function pairObstacle(kvm: Kvm, design: Design, technology: Technology): string | undefined {
+  const vm = technology.createVm(kvm);
+  try {
+    return design.obstacle(vm);
+  } finally {
+    vm.close();
+  }
 }

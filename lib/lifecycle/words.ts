@@ -1,4 +1,5 @@
 /** The vocabulary of a lifecycle: the states of April 2022, outcomes, and who enforced what. */
+import type { MemoryFaultExit } from '../kvm/exits.ts';
 
 /** `none` is before creation; the rest is the discussion's own vocabulary. */
 export type State =
@@ -37,7 +38,7 @@ export interface Step {
   readonly outcome: Outcome;
   /** By name, for a refusal by the kernel. */
   readonly errno?: string;
-  /** The signal and its code, for a fault: `SIGBUS BUS_ADRERR`. */
+  /** The signal and its code, for a fault of the host: `SIGBUS BUS_ADRERR`; the exit and its errno, for one of the guest: `KVM_EXIT_MEMORY_FAULT EFAULT`. */
   readonly fault?: string;
   readonly enforcedBy: Enforcer;
   /** System calls made. */
@@ -71,6 +72,20 @@ export class LibraryRefusal extends Error {
   constructor(message: string) {
     super(message);
     this.name = 'LibraryRefusal';
+  }
+}
+
+/** The guest touched memory that its state or its backing denies it: an outcome, and the vCPU can go on once that is mended. */
+export class GuestFault extends Error {
+  readonly exit: MemoryFaultExit;
+
+  constructor(exit: MemoryFaultExit) {
+    const { code, gpa, size } = exit;
+    super(
+      `KVM_EXIT_MEMORY_FAULT (${code}) on ${exit.private ? 'private' : 'shared'} gpa 0x${gpa.toString(16)}, ${size} bytes; the instruction was not executed`,
+    );
+    this.name = 'GuestFault';
+    this.exit = exit;
   }
 }
 

@@ -1,7 +1,9 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Backend } from '../../kernel/select.ts';
-import { lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
+import { DESIGNS } from '../../lifecycle/designs/index.ts';
+import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
+import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
 import { SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
@@ -9,7 +11,7 @@ import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
 
 interface LifecycleCommandOptions extends CommonOptions {
-  readonly design: string;
+  readonly design?: string;
   readonly technology: string;
   readonly backend: Backend;
   readonly size: number;
@@ -81,7 +83,8 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 }
 
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
-  const { backend, design, technology, release } = options;
+  const { backend, technology, release } = options;
+  const design = options.design ?? defaultDesign(technology);
   const { sys, why } = session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
@@ -110,8 +113,11 @@ export function addLifecycle(program: Command): void {
     .description(
       'carry out one lifecycle of guest private memory, with a running guest; every step says its state, outcome, enforcer and cost',
     )
-    .option('--design <name>', 'unbound-first or guest-memfd-mmap', 'unbound-first')
-    .option('--technology <name>', 'none', 'none')
+    .option(
+      '--design <name>',
+      `${DESIGNS.map(({ name }) => name).join(', ')}; default: the one that fits the technology`,
+    )
+    .option('--technology <name>', TECHNOLOGIES.map(({ name }) => name).join(', '), 'none')
     .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
     .addOption(new Option('--release <version>', 'the kernel that a simulation imitates').choices(SIM_RELEASES))
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)

@@ -1,4 +1,5 @@
 /** A design: a userspace ABI for the file that backs a guest's private memory (the memfile). */
+import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
@@ -25,14 +26,20 @@ export interface Memfile {
   bind(slot: number, gpa: number): Memslot;
   /** Asks KVM to bind the same file to another VM. */
   bindElsewhere(other: Vm): void;
-  /** The host asks for access to a range. Whoever gets the mapping closes it. */
+  /** The host asks for access to the file's own pages. Whoever gets the mapping closes it. */
   hostMap(range: Range): Mapping;
+  /** Where the host reaches a range while it is shared. One file for both kinds: the file itself. */
+  sharedMap(range: Range): Mapping;
   /** The third operation: initialisation is complete, the guest may run. */
   complete(): Done;
   /** Gives a range to the host. What becomes of its contents is the technology's affair. */
   toShared(range: Range): Done;
   /** Takes it back. */
   toPrivate(range: Range): Done;
+  /** Changes a range's state and leaves its contents alone, where a design has such a thing. */
+  setState?(range: Range, state: 'private' | 'shared'): void;
+  /** The file itself, for requests that a design does not carry out: they are the kernel's to refuse. */
+  readonly file: GuestMemfd;
   /** Pages that the file holds. */
   residentPages(): number;
   close(): void;
@@ -56,5 +63,7 @@ export interface Design {
   readonly initialState: State;
   /** What this design answers, refused or not; a run is compared with it. */
   readonly promises: Promises;
+  /** Why files of this design cannot be had for a VM; undefined when they can. */
+  obstacle(vm: Vm): string | undefined;
   create(vm: Vm, size: number): Memfile;
 }

@@ -6,11 +6,11 @@ import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
-import { KVM_MEM } from '../../uapi/index.ts';
+import { GUEST_MEMFD_FLAG, KVM_MEM } from '../../uapi/index.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
 
 export class MmapMemfile implements Memfile {
-  protected readonly file: GuestMemfd;
+  readonly file: GuestMemfd;
   readonly #size: number;
   #slot: Memslot | undefined;
   #slotMapping: Mapping | undefined;
@@ -54,6 +54,10 @@ export class MmapMemfile implements Memfile {
     return this.file.map({ offset, length });
   }
 
+  sharedMap(range: Range): Mapping {
+    return this.hostMap(range);
+  }
+
   complete(): Done {
     return { detail: 'the kernel has no such operation, and the file stays as it was', enforcedBy: 'nobody' };
   }
@@ -85,6 +89,15 @@ export class MmapMemfile implements Memfile {
   }
 }
 
+const NEEDED = GUEST_MEMFD_FLAG.value.GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG.value.GUEST_MEMFD_FLAG_INIT_SHARED;
+
+/** Why a VM has no files that start shared and can be mapped. */
+export function noSharedFiles(vm: Vm): string | undefined {
+  const have = vm.guestMemfdFlags();
+  if ((have & NEEDED) === NEEDED) return undefined;
+  return `KVM_CAP_GUEST_MEMFD_FLAGS of the VM is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
+}
+
 export const guestMemfdMmap: Design = {
   name: 'guest-memfd-mmap',
   summary: 'guest_memfd of Linux 6.18, mappable and initially shared: an ordinary shared file of one VM',
@@ -97,5 +110,6 @@ export const guestMemfdMmap: Design = {
     hostAccessToShared: 'ok',
     hostAccessAfterTakenBack: 'ok',
   },
+  obstacle: noSharedFiles,
   create: (vm, size) => new MmapMemfile(vm, size),
 };

@@ -8,7 +8,7 @@ import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { LibraryRefusal } from '../words.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
-import { MmapMemfile } from './guest-memfd-mmap.ts';
+import { MmapMemfile, noSharedFiles } from './guest-memfd-mmap.ts';
 
 const inside = (inner: Range, outer: Range): boolean =>
   inner.offset >= outer.offset && inner.offset + inner.length <= outer.offset + outer.length;
@@ -94,5 +94,6 @@ export const unboundFirst: Design = {
     hostAccessToShared: 'ok',
     hostAccessAfterTakenBack: 'refused',
   },
+  obstacle: noSharedFiles,
   create: (vm: Vm, size: number) => new UnboundFirstMemfile(vm, size),
 };

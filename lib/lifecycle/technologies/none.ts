@@ -6,5 +6,5 @@ export const none: Technology = {
   summary: 'a default VM: nothing but convention protects guest memory from the host',
   createVm: (kvm) => kvm.createVm(),
   initialContents: 'host-writes',
-  conversion: 'punched',
+  conversion: 'host',
 };

@@ -6,13 +6,16 @@ export interface Technology {
   readonly name: string;
   /** One line for people. */
   readonly summary: string;
-  /** Makes a VM of this technology. */
+  /** Makes a VM of this technology, ready for its guest's requests. */
   createVm(kvm: Kvm): Vm;
-  /** How initial contents get in while the file is bound: by the host's own writes, or not at all. */
-  readonly initialContents: 'host-writes' | 'none';
   /**
-   * What happens to the contents of a range when it is converted. `punched`: there is no conversion, so the range is given up by punching
-   * a hole and filled afresh.
+   * How initial contents get in. `host-writes`: the host writes the file itself. `guest-accepts`: nobody outside can fill a private page,
+   * so the guest starts from shared memory and carries it over.
    */
-  readonly conversion: 'punched';
+  readonly initialContents: 'host-writes' | 'guest-accepts';
+  /**
+   * Who starts a conversion. `host`: there is no conversion in the technology's sense, the host gives a range up by punching it.
+   * `hypercall`: the guest asks by KVM_HC_MAP_GPA_RANGE, userspace carries it out.
+   */
+  readonly conversion: 'host' | 'hypercall';
 }

@@ -1,0 +1,130 @@
+/**
+ * guest_memfd as merged in Linux 6.8: a file of one VM that nobody can map or read, beside ordinary memory. Each page of the slot has two
+ * sides; KVM's memory attributes say which one the guest gets. The host's policy here: what a side held is discarded when the guest leaves
+ * it, so that memory does not double and stale data does not come back.
+ */
+import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
+import type { Memslot } from '../../kvm/memslot.ts';
+import type { Vm } from '../../kvm/vm.ts';
+import type { Mapping } from '../../memory/mapping.ts';
+import { Memfd } from '../../memory/memfd.ts';
+import { KVM_CAP, KVM_MEM, KVM_MEMORY_ATTRIBUTE } from '../../uapi/index.ts';
+import type { Design, Done, Memfile, Range } from './design.ts';
+
+class TwoSidedMemfile implements Memfile {
+  readonly file: GuestMemfd;
+  readonly #shared: Memfd;
+  readonly #sharedMapping: Mapping;
+  readonly #size: number;
+  #slot: Memslot | undefined;
+
+  constructor(vm: Vm, size: number) {
+    this.file = vm.createGuestMemfd(size);
+    this.#size = size;
+    let shared: Memfd | undefined;
+    try {
+      shared = Memfd.create(vm.sys, { name: 'privmem-shared-side', size });
+      this.#sharedMapping = shared.map();
+      this.#shared = shared;
+    } catch (error) {
+      shared?.close();
+      this.file.close();
+      throw error;
+    }
+  }
+
+  bind(slot: number, gpa: number): Memslot {
+    this.#slot = this.file.vm.addMemslot({
+      slot,
+      gpa,
+      size: this.#size,
+      backing: this.#sharedMapping,
+      guestMemfd: this.file,
+    });
+    return this.#slot;
+  }
+
+  #need(): Memslot {
+    if (this.#slot === undefined) throw new Error('bind to the own VM comes first');
+    return this.#slot;
+  }
+
+  bindElsewhere(other: Vm): void {
+    const { slot, gpa, size, hva } = this.#need();
+    other.setUserMemoryRegion2({
+      slot,
+      flags: KVM_MEM.value.KVM_MEM_GUEST_MEMFD,
+      guest_phys_addr: gpa,
+      memory_size: size,
+      userspace_addr: hva,
+      guest_memfd: this.file.fd,
+    });
+  }
+
+  hostMap({ offset, length }: Range): Mapping {
+    return this.file.map({ offset, length });
+  }
+
+  sharedMap({ offset, length }: Range): Mapping {
+    return this.#shared.map({ offset, length });
+  }
+
+  complete(): Done {
+    return {
+      detail: 'the kernel has no such operation on the file: nobody could map it at any time',
+      enforcedBy: 'nobody',
+    };
+  }
+
+  setState({ offset, length }: Range, state: 'private' | 'shared'): void {
+    const { vm, gpa } = this.#need();
+    const attributes = state === 'private' ? KVM_MEMORY_ATTRIBUTE.value.KVM_MEMORY_ATTRIBUTE_PRIVATE : 0;
+    vm.setMemoryAttributes(gpa + offset, length, attributes);
+  }
+
+  toShared(range: Range): Done {
+    this.setState(range, 'shared');
+    this.file.punchHole(range.offset, range.length);
+    return { detail: 'attribute cleared, then the private side punched: its contents are gone', enforcedBy: 'kernel' };
+  }
+
+  toPrivate(range: Range): Done {
+    this.setState(range, 'private');
+    this.#shared.punchHole(range.offset, range.length);
+    return { detail: 'attribute PRIVATE, then the shared side punched: its contents are gone', enforcedBy: 'kernel' };
+  }
+
+  residentPages(): number {
+    return this.file.residency().cache;
+  }
+
+  close(): void {
+    this.#slot?.close();
+    this.#sharedMapping.close();
+    this.#shared.close();
+    this.file.close();
+  }
+}
+
+function noPrivateMemory(vm: Vm): string | undefined {
+  if (vm.checkExtension(KVM_CAP.value.KVM_CAP_GUEST_MEMFD) === 0) return 'KVM_CAP_GUEST_MEMFD of the VM is 0';
+  if (vm.memoryAttributes() !== 0) return undefined;
+  return 'KVM_CAP_MEMORY_ATTRIBUTES of the VM is 0: a VM of this type has no private memory';
+}
+
+export const guestMemfd: Design = {
+  name: 'guest-memfd',
+  summary:
+    'guest_memfd of Linux 6.8: a file that nobody can map beside ordinary memory; attributes say which side the guest gets',
+  initialState: 'unbound',
+  promises: {
+    hostAccessBeforeBind: 'refused',
+    bindToSecondVm: 'refused',
+    completeWithLiveMapping: 'ok',
+    hostAccessAfterComplete: 'refused',
+    hostAccessToShared: 'ok',
+    hostAccessAfterTakenBack: 'refused',
+  },
+  obstacle: noPrivateMemory,
+  create: (vm, size) => new TwoSidedMemfile(vm, size),
+};
