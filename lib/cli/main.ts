@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
+import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
 
 function version(): string {
@@ -24,6 +25,7 @@ function build(): Command {
     .exitOverride();
   addProbe(program);
   addLifecycle(program);
+  addVm(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }
