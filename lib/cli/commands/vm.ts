@@ -9,8 +9,9 @@ import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
 import { parseSize } from './lifecycle.ts';
+import { addBuildOptions, build, releases, type VmBuildOptions } from './vm-build.ts';
 
-interface VmCommandOptions extends CommonOptions {
+interface VmCommandOptions extends CommonOptions, VmBuildOptions {
   readonly kernel?: string;
   readonly list?: boolean;
   readonly arch?: TestArch;
@@ -54,7 +55,8 @@ Exit status: that of COMMAND (128 + n for signal n; 126 and 127 when it cannot b
 Examples:
   privmem vm --kernel 7.3 -- npx privmem probe
   privmem vm --kernel arch/x86/boot/bzImage --timeout 60 -- npx vitest run test/kvm
-  privmem vm --list`;
+  privmem vm --list
+  privmem vm --build 7.3 --patch fix.patch --debug lockdep,kasan`;
 
 /** `90`, `90s`, `5m`, `1500ms`: milliseconds. */
 export function parseDuration(text: string): number {
@@ -168,12 +170,12 @@ async function run(session: Session, options: VmCommandOptions, command: readonl
 }
 
 export function addVm(program: Command): void {
-  program
+  const vm = program
     .command('vm')
     .description(
       'boot a test kernel under QEMU and run a command of this directory in it, on this root with a writable layer over it',
     )
-    .argument('[command...]', 'the command, after --')
+    .argument('[command...]', 'the command, after --; with --build the source')
     .option('--kernel <image|name>', 'a kernel image, or the name of one that was built')
     .option('--list', 'the kernels that were built')
     .addOption(new Option('--arch <arch>', "default: the image's own").choices(['x64', 'arm64']))
@@ -196,11 +198,15 @@ export function addVm(program: Command): void {
     .option('--console', "the guest's console on stderr")
     .option('-q, --quiet', 'no words about the boot on a terminal')
     .option('--allow-splats', 'warnings and oopses of the kernel do not change the exit status')
-    .option('--json', 'one JSON document on stdout, with the outputs in it')
+    .option('--json', 'one JSON document on stdout, with the outputs in it');
+  addBuildOptions(vm)
     .addHelpText('after', HELP)
     .action((command: string[], options: VmCommandOptions) =>
-      runInSession(options, (session) =>
-        options.list === true ? Promise.resolve(list(session)) : run(session, options, command),
-      ),
+      runInSession(options, async (session) => {
+        if (options.list === true) return list(session);
+        if (options.releases === true) return releases(session, options);
+        if (options.build === true) return build(session, options, command);
+        return run(session, options, command);
+      }),
     );
 }
