@@ -51,12 +51,12 @@ function options() {
 
 const log = (text) => process.stderr.write(`uapi: ${text}\n`);
 
-function findHeaders(opts, work) {
+async function findHeaders(opts, work) {
   if (opts.tree !== undefined) return fromTree(opts.tree, work, log);
   if (opts.include !== undefined) return fromInclude(opts.include);
   if (opts.system) return fromSystem();
   try {
-    return fromDebian(work, { mirror: opts.mirror, suites: opts.suite });
+    return await fromDebian(work, { mirror: opts.mirror, suites: opts.suite, dist: opts.dist });
   } catch (error) {
     const reason = error.message.split('\n').slice(0, 3).join(' ');
     if (opts['require-newest']) throw new Error(`the newest headers cannot be had: ${reason}`);
@@ -197,7 +197,7 @@ if (opts.declare !== undefined) {
 }
 const work = mkdtempSync(join(tmpdir(), 'privmem-uapi-'));
 try {
-  const headers = { ...findHeaders(opts, work), uapi };
+  const headers = { ...(await findHeaders(opts, work)), uapi };
   const facts = factsOf(uapi);
   const report = summarize(facts, judge(facts, headers, work), headers);
   if (opts.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);

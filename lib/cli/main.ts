@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
+import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
 
 function version(): string {
@@ -26,6 +27,7 @@ function build(): Command {
   addProbe(program);
   addLifecycle(program);
   addConformance(program);
+  addVm(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }

@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const TRIPLETS = { x86: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 const ARCHES = ['x86', 'arm64'];
-const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, ...options });
@@ -110,72 +110,19 @@ export function fromTree(path, work, log) {
   return { origin: tree, version: treeVersion(tree), arches, newest: false };
 }
 
-/** A private apt, so that the system's sources stay as they are. */
-function privateApt(work) {
-  const at = (...parts) => join(work, 'apt', ...parts);
-  for (const dir of ['etc/parts', 'etc/preferences', 'state/lists/partial', 'cache/archives/partial']) {
-    mkdirSync(at(dir), { recursive: true });
+/** The newest linux-libc-dev of Debian's suites, downloaded and unpacked in `work`, not installed. `dist` is the compiled package. */
+export async function fromDebian(work, { mirror, suites, dist }) {
+  const { openDebian } = await import(pathToFileURL(resolve(dist, 'testvm/build/debian.js')).href);
+  const archive = await openDebian({ work, mirror, suites });
+  const [newest] = await archive.versions('linux-libc-dev');
+  if (newest === undefined) {
+    throw new Error(`no linux-libc-dev in ${suites.join(', ')} of ${mirror} (${archive.complaint})`);
   }
-  writeFileSync(at('state/status'), '');
-  const options = {
-    'Dir::Etc::sourcelist': at('etc/sources.list'),
-    'Dir::Etc::sourceparts': at('etc/parts'),
-    'Dir::Etc::preferences': at('etc/none'),
-    'Dir::Etc::preferencesparts': at('etc/preferences'),
-    'Dir::State': at('state'),
-    'Dir::State::status': at('state/status'),
-    'Dir::Cache': at('cache'),
-    'Debug::NoLocking': 'true',
-    'APT::Sandbox::User': '',
-    'Acquire::Languages': 'none',
-  };
-  const args = Object.entries(options).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
-  return { at, run: (command, ...rest) => run(command, [...args, ...rest], { cwd: work }) };
-}
-
-/** The newest linux-libc-dev of Debian's suites, downloaded and unpacked in `work`, not installed. */
-export function fromDebian(work, { mirror, suites }) {
-  if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing (package debian-archive-keyring)`);
-  const apt = privateApt(work);
-  let complaint = '';
-  const fetchLists = (names) => {
-    const line = (suite) => `deb [signed-by=${KEYRING}] ${mirror} ${suite} main\n`;
-    writeFileSync(apt.at('etc/sources.list'), names.map(line).join(''));
-    // A suite that a mirror lacks is no reason to give up: what matters is whether any list came.
-    try {
-      apt.run('apt-get', '-q', '-o', 'APT::Update::Error-Mode=any', 'update');
-    } catch (error) {
-      complaint = error.message.split('\n').find((line) => /^(E|W|Err):/.test(line)) ?? error.message;
-    }
-  };
-  fetchLists(suites);
-  // A suite that follows releases (stable-backports) may lag on a mirror behind the one of the release's own name.
-  const lists = apt.at('state/lists');
-  const codenames = new Set();
-  for (const file of readdirSync(lists).filter((name) => name.endsWith('Release'))) {
-    const codename = /^Codename: (\S+)$/m.exec(readFileSync(join(lists, file), 'utf8'))?.[1];
-    if (codename !== undefined && !suites.includes(codename)) codenames.add(codename);
-  }
-  if (codenames.size > 0) fetchLists([...suites, ...codenames]);
-
-  const versions = apt
-    .run('apt-cache', 'madison', 'linux-libc-dev')
-    .split('\n')
-    .map((line) => line.split('|')[1]?.trim())
-    .filter(Boolean);
-  const later = (a, b) => spawnSync('dpkg', ['--compare-versions', a, 'gt', b]).status === 0;
-  const newest = versions.reduce(
-    (best, version) => (best === undefined || later(version, best) ? version : best),
-    undefined,
-  );
-  if (newest === undefined) throw new Error(`no linux-libc-dev in ${suites.join(', ')} of ${mirror} (${complaint})`);
-  apt.run('apt-get', '-q', 'download', `linux-libc-dev=${newest}`);
-  const archive = readdirSync(work).find((name) => name.startsWith('linux-libc-dev_') && name.endsWith('.deb'));
   const root = join(work, 'debian');
-  run('dpkg-deb', ['-x', join(work, archive), root]);
+  run('dpkg-deb', ['-x', await archive.download(newest), root]);
   const directory = join(root, 'usr/include');
   return {
-    origin: `linux-libc-dev ${newest} of Debian`,
+    origin: `linux-libc-dev ${newest.version} of Debian`,
     version: versionOf(directory),
     arches: archesOf(directory, [join(root, 'usr/lib/linux/uapi')]),
     newest: true,

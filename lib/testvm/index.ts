@@ -1,0 +1,15 @@
+/** Test kernels: boot one and run a command in it. */
+export { guestEnvironment } from './environment.ts';
+export { type ImageInfo, NotAKernelError, readImage } from './image.ts';
+export { runInKernel } from './run.ts';
+export { findKernel, listKernels, type StoredKernel } from './store.ts';
+export type {
+  Accelerator,
+  Outcome,
+  Splat,
+  SplatKind,
+  TestArch,
+  VmOptions,
+  VmResult,
+  VmTimings,
+} from './words.ts';
