@@ -4,3 +4,4 @@ export { Environment, missing, type Needs, VM_TYPES, type VmType } from '../conf
 export { type Attempt, Broken, expectErrno, expectFault, type FaultExpectation } from './expect.ts';
 export { type Fixtures, requires, test } from './fixtures.ts';
 export { environmentUnderTest } from './kernel.ts';
+export { type OnKernelOptions, onKernel, runFileInKernel } from './on-kernel.ts';
