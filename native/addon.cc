@@ -1,6 +1,5 @@
-// The module: one table of functions for each environment, with the environment's state as their data.
-#include "calls.h"
-#include "env_state.h"
+// The module: its functions, the names of its system calls, and the frame of the environment.
+#include "functions.h"
 
 namespace {
 
@@ -16,14 +15,16 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   };
   const Entry entries[] = {
 #define PRIVMEM_ENTRY(function, name) {name, privmem::function},
-      PRIVMEM_CALLS(PRIVMEM_ENTRY)
+      PRIVMEM_FUNCTIONS(PRIVMEM_ENTRY)
 #undef PRIVMEM_ENTRY
   };
   for (const Entry& entry : entries) {
     napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, state, &function);
+    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }
+  napi_set_named_property(env, exports, "names", privmem::CallNames(env));
+  napi_set_named_property(env, exports, "frame", state->FrameBuffer());
   return exports;
 }
 

@@ -12,6 +12,12 @@ struct Fault {
   uintptr_t address = 0;
 };
 
+// The handlers of SIGBUS and SIGSEGV, put in place, or back in place when somebody replaced them. To be called before
+// the accesses below. Asking takes two system calls, so it is done only when `seen` is not what this function left
+// there; ForgetHandlers makes that so for every thread.
+void WatchHandlers(int64_t* seen);
+void ForgetHandlers();
+
 // Each returns the bytes done before the first one that could not be reached, and then fills `fault`.
 size_t SafeRead(uint8_t* into, uintptr_t from, size_t length, Fault* fault);
 size_t SafeWrite(uintptr_t into, const uint8_t* from, size_t length, Fault* fault);

@@ -1,35 +1,16 @@
-// The address space: mmap and its family, confined to memory that was mapped here.
+// mmap and munmap, confined to memory that was mapped here and to address space that nobody uses.
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "calls.h"
+#include "functions.h"
+#include "guard.h"
 #include "registry.h"
 #include "view.h"
 
 namespace privmem {
 
 namespace {
-
-enum class Verdict { kKernel, kOurs, kRefused };
-
-// kKernel: the kernel refuses these arguments before it touches anything, so that its own errno is seen.
-// kOurs: the range may be changed.
-Verdict Judge(napi_env env, const char* what, uint64_t address, uint64_t length, bool changes) {
-  uintptr_t start;
-  size_t bytes;
-  if (address % PageSize() != 0 || !PageRange(address, length, &start, &bytes)) return Verdict::kKernel;
-  Registry& registry = Registry::Get();
-  if (changes && registry.HasPinned(start, bytes)) {
-    ThrowRange(env, std::string(what) + " covers the run page of an attached vCPU; detach it first");
-    return Verdict::kRefused;
-  }
-  if (!registry.MayTouch(start, bytes)) {
-    ThrowRange(env, std::string(what) + " covers memory that privmem did not map");
-    return Verdict::kRefused;
-  }
-  return Verdict::kOurs;
-}
 
 struct Backing {
   bool regular;
@@ -56,106 +37,52 @@ Backing BackingOf(int fd, unsigned flags) {
 
 uint64_t RoundUp(uint64_t length, uint64_t page) { return (length + page - 1) / page * page; }
 
-void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
+// Whether MAP_FIXED may replace what is there.
+bool MayReplace(napi_env env, uint64_t address, uint64_t length) {
+  const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length);
+  uintptr_t start;
+  size_t bytes;
+  if (verdict != Verdict::kOurs || !PageRange(address, length, &start, &bytes)) return verdict != Verdict::kRefused;
+  for (const View* view : Registry::Get().views()) {
+    if (view->Overlaps(start, bytes)) {
+      return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
+    }
+  }
+  return true;
+}
 
 }  // namespace
 
-napi_value Mmap(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  unsigned prot, flags;
-  int fd;
-  int64_t offset;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot) ||
-      !args.Bits32(3, "flags", &flags) || !args.Int32(4, "fd", &fd) || !args.S64(5, "offset", &offset)) {
-    return nullptr;
-  }
+napi_value Mmap(napi_env env, napi_callback_info) {
+  EnvState* state = EnvState::Of(env);
+  const int64_t* args = state->frame()->args;
+  const uint64_t address = args[0], length = args[1];
+  const int prot = static_cast<int>(args[2]), flags = static_cast<int>(args[3]), fd = static_cast<int>(args[4]);
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if ((flags & MAP_FIXED) != 0) {
-    const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length, true);
-    if (verdict == Verdict::kRefused) return nullptr;
-    uintptr_t start;
-    size_t bytes;
-    if (verdict == Verdict::kOurs && PageRange(address, length, &start, &bytes)) {
-      for (const View* view : registry.views()) {
-        if (view->address < start + bytes && start < view->address + view->length) {
-          ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
-          return nullptr;
-        }
-      }
-    }
-  }
-  void* got = mmap(At(address), length, static_cast<int>(prot), static_cast<int>(flags), fd, offset);
-  if (got == MAP_FAILED) return Int(env, -errno);
+  if ((flags & MAP_FIXED) != 0 && !MayReplace(env, address, length)) return nullptr;
+  void* got = mmap(reinterpret_cast<void*>(address), length, prot, flags, fd, args[5]);
+  if (got == MAP_FAILED) return SysResult(state->frame(), -1);
   uintptr_t start;
   size_t bytes;
   const Backing backing = BackingOf(fd, flags);
   if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &start, &bytes)) {
-    registry.AddMapping(start, bytes, args.state(), backing.regular);
+    registry.AddMapping(start, bytes, state, backing.regular);
   }
-  return Number(env, static_cast<double>(reinterpret_cast<uintptr_t>(got)));
+  return Answer(state->frame(), reinterpret_cast<intptr_t>(got));
 }
 
-napi_value Munmap(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length)) return nullptr;
-  Registry& registry = Registry::Get();
-  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  switch (Judge(env, "munmap", address, length, true)) {
-    case Verdict::kRefused:
-      return nullptr;
-    case Verdict::kKernel:
-      return SysResult(env, munmap(At(address), length));
-    case Verdict::kOurs:
-      break;
-  }
+napi_value Munmap(napi_env env, napi_callback_info) {
+  Frame* frame = EnvState::Of(env)->frame();
+  const uint64_t address = frame->args[0], length = frame->args[1];
+  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
+  const Verdict verdict = Judge(env, "munmap", address, length);
+  if (verdict == Verdict::kRefused) return nullptr;
+  if (verdict == Verdict::kKernel) return SysResult(frame, munmap(reinterpret_cast<void*>(address), length));
   uintptr_t start;
   size_t bytes;
   PageRange(address, length, &start, &bytes);
-  return Int(env, UnmapRange(env, start, bytes));
-}
-
-napi_value Mprotect(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  unsigned prot;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot)) {
-    return nullptr;
-  }
-  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
-  if (Judge(env, "mprotect", address, length, true) == Verdict::kRefused) return nullptr;
-  return SysResult(env, mprotect(At(address), length, static_cast<int>(prot)));
-}
-
-napi_value Madvise(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  int advice;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Int32(2, "advice", &advice)) {
-    return nullptr;
-  }
-  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
-  if (Judge(env, "madvise", address, length, true) == Verdict::kRefused) return nullptr;
-  return SysResult(env, madvise(At(address), length, advice));
-}
-
-napi_value Mincore(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  uint8_t* vec;
-  size_t room;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bytes(2, "vec", &vec, &room)) {
-    return nullptr;
-  }
-  const uint64_t pages = length / PageSize() + (length % PageSize() != 0 ? 1 : 0);
-  if (room < pages) {
-    ThrowRange(env, "vec must hold one byte for each of " + std::to_string(pages) + " pages, it holds " +
-                        std::to_string(room));
-    return nullptr;
-  }
-  return SysResult(env, mincore(At(address), length, vec));
+  return Answer(frame, UnmapRange(env, start, bytes));
 }
 
 }  // namespace privmem

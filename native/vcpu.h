@@ -32,10 +32,13 @@ class Vcpu {
  private:
   static void* ThreadMain(void* self);
   void ThreadLoop();
-  int RunSlice(int slice_ms, bool* limit_reached);
+  // KVM_RUN: 0 or a negated errno.
   int Enter();
-  void Leave(int result);
+  int RunSlice(int slice_ms, bool* limit_reached);
+  void SetImmediateExit(uint8_t value);
+  // Both with the mutex held.
   void Signal();
+  void Leave(int result);
 
   EnvState* state_;
   const int fd_;

@@ -15,6 +15,7 @@ struct View {
   napi_env env;
   napi_ref buffer;  // weak
   bool detached = false;
+  bool Overlaps(uintptr_t from, size_t bytes) const { return address < from + bytes && from < address + length; }
   // Filled when the mapping goes before the buffer: the buffer's last user keeps the address space.
   std::vector<std::shared_ptr<Afterlife>> afterlives;
 };
@@ -24,7 +25,5 @@ struct View {
 // address space of a viewed range stays occupied by anonymous pages until the buffers are gone. Returns 0 or
 // a negated errno.
 int UnmapRange(napi_env env, uintptr_t address, size_t length);
-
-napi_value MakeView(napi_env env, napi_callback_info info);
 
 }  // namespace privmem
