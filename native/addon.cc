@@ -9,20 +9,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Napi::Error::New(env, "privmem: the environment is shutting down").ThrowAsJavaScriptException();
     return exports;
   }
-  struct Entry {
-    const char* name;
-    napi_callback call;
-  };
-  const Entry entries[] = {
-#define PRIVMEM_ENTRY(function, name) {name, privmem::function},
-      PRIVMEM_FUNCTIONS(PRIVMEM_ENTRY)
-#undef PRIVMEM_ENTRY
-  };
-  for (const Entry& entry : entries) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+#define PRIVMEM_PROPERTY(function, name) \
+  {name, nullptr, privmem::function, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+  const napi_property_descriptor functions[] = {PRIVMEM_FUNCTIONS(PRIVMEM_PROPERTY)};
+#undef PRIVMEM_PROPERTY
+  napi_define_properties(env, exports, std::size(functions), functions);
   napi_set_named_property(env, exports, "names", privmem::CallNames(env));
   napi_set_named_property(env, exports, "frame", state->FrameBuffer());
   return exports;

@@ -4,7 +4,6 @@
 
 #include "functions.h"
 #include "guard.h"
-#include "registry.h"
 
 namespace privmem {
 
@@ -21,7 +20,9 @@ enum class Told : uint8_t {
   kNothing,      // it touches `least` bytes
   kZeroEnd,      // it stops at a zero
   kPagesBefore,  // it touches one byte for each page of the length that comes before the buffer
-  kBytes,        // the argument that follows, in bytes
+  kBytes,        // the argument that follows, in bytes,
+  kPollFds,      // or in descriptors,
+  kNodes,        // or in bits and one more, as get_mempolicy(2) wants it
 };
 
 struct Buffer {
@@ -33,6 +34,9 @@ struct Buffer {
 constexpr Buffer Data(int8_t at) { return {at, Told::kBytes}; }
 constexpr Buffer Path(int8_t at) { return {at, Told::kZeroEnd}; }
 constexpr Buffer Struct(int8_t at, uint8_t least) { return {at, Told::kNothing, least}; }
+constexpr Buffer Nodes(int8_t at) { return {at, Told::kNodes}; }
+// Pointers that are always null here.
+constexpr Buffer Null(int8_t at) { return {at}; }
 
 struct Row {
   const char* name;
@@ -60,8 +64,25 @@ constexpr Row kRows[] = {
     {"pread64", SYS_pread64, kPlain, {Data(1)}},
     {"pwrite64", SYS_pwrite64, kPlain, {Data(1)}},
     {"cachestat", kCachestat, kPlain, {Struct(1, 16), Struct(2, 40)}},
+    {"fchown", SYS_fchown},
+    {"readlinkat", SYS_readlinkat, kPlain, {Path(1), Data(2)}},
+    {"flock", SYS_flock},
+    {"ppoll", SYS_ppoll, kPlain, {{0, Told::kPollFds}, Struct(2, 16)}},
+    {"fsync", SYS_fsync},
+    {"fdatasync", SYS_fdatasync},
+    {"sync_file_range", SYS_sync_file_range},
+    {"fadvise64", SYS_fadvise64},
+    {"readahead", SYS_readahead},
+    {"splice", SYS_splice, kPlain, {Null(1), Null(3)}},
+    {"sendfile", SYS_sendfile, kPlain, {Null(2)}},
+    {"copy_file_range", SYS_copy_file_range, kPlain, {Null(1), Null(3)}},
     {"mprotect", SYS_mprotect, kChangesRange},
     {"madvise", SYS_madvise, kChangesRange},
+    {"mlock2", SYS_mlock2, kChangesRange},
+    {"munlock", SYS_munlock, kChangesRange},
+    {"msync", SYS_msync, kChangesRange},
+    {"mbind", SYS_mbind, kChangesRange, {Nodes(3)}},
+    {"get_mempolicy", SYS_get_mempolicy, kPlain, {Struct(0, 4), Nodes(1)}},
     {"mincore", SYS_mincore, kPlain, {{2, Told::kPagesBefore}}},
 };
 
@@ -82,6 +103,12 @@ bool Place(napi_env env, const Buffer& buffer, const Bytes& bytes, long* args) {
     }
     case Told::kBytes:
       args[buffer.at + 1] = static_cast<long>(bytes.length);
+      break;
+    case Told::kPollFds:
+      args[buffer.at + 1] = static_cast<long>(bytes.length / 8);
+      break;
+    case Told::kNodes:
+      args[buffer.at + 1] = static_cast<long>(bytes.length / 8 * 64 + 1);
       break;
   }
   if (bytes.length >= least) return true;
@@ -105,7 +132,8 @@ napi_value Make(napi_env env, const Bytes (&given)[2]) {
   std::unique_lock<std::recursive_mutex> lock(Registry::Get().mutex(), std::defer_lock);
   if ((row.traits & kChangesRange) != 0) {
     lock.lock();
-    if (Judge(env, row.name, args[0], args[1]) == Verdict::kRefused) return nullptr;
+    Range range;
+    if (Judge(env, row.name, args[0], args[1], &range) == Verdict::kRefused) return nullptr;
   }
   const long result = syscall(row.number, args[0], args[1], args[2], args[3], args[4], args[5]);
   SysResult(frame, result);

@@ -9,12 +9,19 @@ namespace privmem {
 
 constexpr size_t kFrameArgs = 6;
 
+// What stopped an access to memory; signal 0: nothing did.
+struct Fault {
+  int64_t signal = 0;
+  int64_t code = 0;
+  uint64_t address = 0;
+};
+
 struct Frame {
   int64_t args[kFrameArgs];  // as a system call takes them
   int64_t row;               // which system call, for Call and CallWithBytes
   double result;             // a value, or errno negated
   int64_t wide;              // the same, where a double does not hold it
-  int64_t fault[3];          // of a copy: signal, si_code and address; signal 0 when it came to its end
+  Fault fault;               // of a copy
   int64_t handlers_seen;     // 0 makes the next copy look whether its signal handlers are still in place
 };
 static_assert(sizeof(Frame) == 13 * 8, "native.ts knows the places");

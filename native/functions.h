@@ -6,8 +6,9 @@ namespace privmem {
 
 // clang-format off
 #define PRIVMEM_FUNCTIONS(X) \
-  X(Call, "call") X(CallWithBytes, "callWithBytes") X(Close, "close") X(Adopt, "adopt") X(Fcntl, "fcntl") \
-  X(Ioctl, "ioctl") X(IoctlWithBytes, "ioctlWithBytes") X(Mmap, "mmap") X(Munmap, "munmap") \
+  X(Call, "call") X(CallWithBytes, "callWithBytes") X(Close, "close") X(Adopt, "adopt") X(Pipe, "pipe") \
+  X(Fcntl, "fcntl") X(Ioctl, "ioctl") X(IoctlWithBytes, "ioctlWithBytes") X(Mmap, "mmap") X(Munmap, "munmap") \
+  X(Vmsplice, "vmsplice") X(ProcessVmReadv, "processVmReadv") X(ProcessVmWritev, "processVmWritev") \
   X(CopyOut, "copyOut") X(CopyIn, "copyIn") X(Fill, "fill") X(Compare, "compare") \
   X(HandlersChanged, "handlersChanged") X(MakeView, "view") X(VcpuAttach, "vcpuAttach") X(VcpuRun, "vcpuRun") \
   X(VcpuStart, "vcpuStart") X(VcpuKick, "vcpuKick") X(VcpuDetach, "vcpuDetach")

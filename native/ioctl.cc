@@ -70,8 +70,8 @@ class Pointers {
     for (count_ = 0; 2 * count_ + 1 < length; count_++) {
       napi_value offset;
       if (napi_get_element(env, list, 2 * count_, &offset) != napi_ok ||
-          napi_get_element(env, list, 2 * count_ + 1, &views_[count_]) != napi_ok ||
-          napi_get_value_double(env, offset, &offsets_[count_]) != napi_ok) {
+          napi_get_element(env, list, 2 * count_ + 1, &patches_[count_].view) != napi_ok ||
+          napi_get_value_double(env, offset, &patches_[count_].offset) != napi_ok) {
         return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
       }
     }
@@ -79,18 +79,16 @@ class Pointers {
   }
 
   bool Place(napi_env env, uint8_t* buffer, size_t length) {
-    for (uint32_t i = 0; i < count_; i++) {
+    for (; placed_ < count_; placed_++) {
+      Patch& patch = patches_[placed_];
       Bytes view;
-      if (!ReadBytes(env, views_[i], &view)) return false;
-      const double offset = offsets_[i];
-      if (!(offset >= 0 && offset + 8 <= static_cast<double>(length)) || offset != static_cast<size_t>(offset)) {
+      if (!ReadBytes(env, patch.view, &view)) return false;
+      if (!(patch.offset >= 0 && patch.offset + 8 <= length) || patch.offset != static_cast<size_t>(patch.offset)) {
         return ThrowRange(env, "pointers: an offset must leave 8 bytes in a buffer of " + std::to_string(length));
       }
-      places_[placed_] = buffer + static_cast<size_t>(offset);
-      std::memcpy(&saved_[placed_], places_[placed_], 8);
-      const uint64_t address = reinterpret_cast<uintptr_t>(view.data);
-      std::memcpy(places_[placed_], &address, 8);
-      placed_++;
+      patch.place = buffer + static_cast<size_t>(patch.offset);
+      std::memcpy(&patch.saved, patch.place, 8);
+      std::memcpy(patch.place, &view.data, 8);
     }
     return true;
   }
@@ -98,18 +96,18 @@ class Pointers {
   ~Pointers() { Restore(); }
 
   void Restore() {
-    while (placed_ > 0) {
-      placed_--;
-      std::memcpy(places_[placed_], &saved_[placed_], 8);
-    }
+    for (; placed_ > 0; placed_--) std::memcpy(patches_[placed_ - 1].place, &patches_[placed_ - 1].saved, 8);
   }
 
  private:
+  struct Patch {
+    napi_value view;
+    double offset;
+    uint8_t* place;
+    uint64_t saved;
+  };
   uint32_t count_ = 0, placed_ = 0;
-  napi_value views_[kMaxPointers];
-  double offsets_[kMaxPointers];
-  uint8_t* places_[kMaxPointers];
-  uint64_t saved_[kMaxPointers];
+  Patch patches_[kMaxPointers];
 };
 
 bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
@@ -119,23 +117,19 @@ bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
                     "the buffer has " + std::to_string(length) + " bytes, the request encodes " + std::to_string(want));
 }
 
-// A request that makes a descriptor. Closed to children here, not in a later call: a guest_memfd comes without
-// close-on-exec, and a worker may be ended in between.
-long IoctlMakingFd(EnvState* state, int fd, unsigned request, unsigned long value) {
-  const int lowest = LowestFree(fd);
-  const int result = ioctl(fd, request, value);
-  if (result < 0 || lowest < 0 || !IsNew(result, lowest)) return result;
-  fcntl(result, F_SETFD, FD_CLOEXEC);
-  Registry::Get().AddFd(result, state);
-  return result;
-}
-
+// A descriptor that is made is closed to children here, not in a later call: a guest_memfd comes without close-on-exec,
+// and a worker may be ended in between.
 long MakeIoctl(EnvState* state, unsigned long value) {
   const int64_t* args = state->frame()->args;
   const int fd = static_cast<int>(args[0]);
-  const unsigned request = static_cast<unsigned>(args[1]);
-  if ((args[3] & kMakesFd) != 0) return IoctlMakingFd(state, fd, request, value);
-  return ioctl(fd, request, value);
+  const bool makes_fd = (args[3] & kMakesFd) != 0;
+  const int lowest = makes_fd ? LowestFree(fd) : -1;
+  const int result = ioctl(fd, static_cast<unsigned>(args[1]), value);
+  if (result >= 0 && lowest >= 0 && IsNew(result, lowest)) {
+    fcntl(result, F_SETFD, FD_CLOEXEC);
+    Registry::Get().AddFd(result, state);
+  }
+  return result;
 }
 
 }  // namespace
@@ -146,10 +140,8 @@ napi_value Ioctl(napi_env env, napi_callback_info) {
   EnvState* state = EnvState::Of(env);
   const int64_t* args = state->frame()->args;
   const size_t size = AddressedSize(static_cast<unsigned>(args[1]));
-  uintptr_t start;
-  size_t bytes;
-  if (size != 0 && args[2] != 0 && PageRange(args[2], size, &start, &bytes) &&
-      !Registry::Get().MayTouch(start, bytes)) {
+  Range range;
+  if (size != 0 && args[2] != 0 && PageRange(args[2], size, &range) && !Registry::Get().MayTouch(range)) {
     ThrowRange(env, "arg is the address of memory that privmem did not map");
     return nullptr;
   }

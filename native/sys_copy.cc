@@ -14,12 +14,8 @@ napi_value Guarded(napi_env env, const char* what, Bytes bytes, Access access) {
   const uintptr_t address = static_cast<uintptr_t>(frame->args[0]);
   if (!MayReach(env, what, address, bytes.length)) return nullptr;
   WatchHandlers(&frame->handlers_seen);
-  Fault fault;
-  Answer(frame, static_cast<int64_t>(access(address, bytes.data, bytes.length, &fault)));
-  frame->fault[0] = fault.signal;
-  frame->fault[1] = fault.code;
-  frame->fault[2] = static_cast<int64_t>(fault.address);
-  return nullptr;
+  frame->fault = Fault();
+  return Answer(frame, static_cast<int64_t>(access(address, bytes.data, bytes.length, &frame->fault)));
 }
 
 template <typename Access>

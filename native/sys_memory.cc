@@ -1,11 +1,16 @@
-// mmap and munmap, confined to memory that was mapped here and to address space that nobody uses.
+// mmap, munmap and the calls with vectors, confined to memory that was mapped here and to address space that nobody
+// uses.
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "functions.h"
 #include "guard.h"
-#include "registry.h"
 #include "view.h"
 
 namespace privmem {
@@ -35,23 +40,48 @@ Backing BackingOf(int fd, unsigned flags) {
   return {S_ISREG(st.st_mode), huge ? static_cast<uint64_t>(fs.f_bsize) : base};
 }
 
+void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
+
 uint64_t RoundUp(uint64_t length, uint64_t page) { return (length + page - 1) / page * page; }
 
 // Whether MAP_FIXED may replace what is there.
 bool MayReplace(napi_env env, uint64_t address, uint64_t length) {
-  const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length);
-  uintptr_t start;
-  size_t bytes;
-  if (verdict != Verdict::kOurs || !PageRange(address, length, &start, &bytes)) return verdict != Verdict::kRefused;
-  for (const View* view : Registry::Get().views()) {
-    if (view->Overlaps(start, bytes)) {
-      return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
-    }
-  }
-  return true;
+  Range range;
+  const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length, &range);
+  if (verdict != Verdict::kOurs) return verdict == Verdict::kKernel;
+  const std::list<View*>& views = Registry::Get().views();
+  if (std::none_of(views.begin(), views.end(), [&](const View* view) { return view->Overlaps(range); })) return true;
+  return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
+}
+
+// process_vm_readv(2) or process_vm_writev(2) of this process: the kernel pins the pages, as it does for a device.
+napi_value ProcessVm(napi_env env, napi_callback_info info, const char* what, long number) {
+  const Values<1> values(env, info);
+  Frame* frame = EnvState::Of(env)->frame();
+  Bytes bytes;
+  if (!ReadBytes(env, values[0], &bytes) || !MayReach(env, what, frame->args[0], bytes.length)) return nullptr;
+  const struct iovec local = {bytes.data, bytes.length}, remote = {At(frame->args[0]), bytes.length};
+  return SysResult(frame, syscall(number, getpid(), &local, 1, &remote, 1, 0));
 }
 
 }  // namespace
+
+napi_value ProcessVmReadv(napi_env env, napi_callback_info info) {
+  return ProcessVm(env, info, "processVmReadv", SYS_process_vm_readv);
+}
+
+napi_value ProcessVmWritev(napi_env env, napi_callback_info info) {
+  return ProcessVm(env, info, "processVmWritev", SYS_process_vm_writev);
+}
+
+napi_value Vmsplice(napi_env env, napi_callback_info) {
+  Frame* frame = EnvState::Of(env)->frame();
+  const int64_t* args = frame->args;
+  // From the end of a pipe that can be read, vmsplice writes to memory.
+  if (!MayReach(env, "vmsplice", args[1], args[2])) return nullptr;
+  const struct iovec memory = {At(args[1]), static_cast<size_t>(args[2])};
+  return SysResult(frame, syscall(SYS_vmsplice, args[0], &memory, 1, args[3]));
+}
 
 napi_value Mmap(napi_env env, napi_callback_info) {
   EnvState* state = EnvState::Of(env);
@@ -61,13 +91,12 @@ napi_value Mmap(napi_env env, napi_callback_info) {
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
   if ((flags & MAP_FIXED) != 0 && !MayReplace(env, address, length)) return nullptr;
-  void* got = mmap(reinterpret_cast<void*>(address), length, prot, flags, fd, args[5]);
+  void* got = mmap(At(address), length, prot, flags, fd, args[5]);
   if (got == MAP_FAILED) return SysResult(state->frame(), -1);
-  uintptr_t start;
-  size_t bytes;
+  Range range;
   const Backing backing = BackingOf(fd, flags);
-  if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &start, &bytes)) {
-    registry.AddMapping(start, bytes, state, backing.regular);
+  if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &range)) {
+    registry.AddMapping(range, state, backing.regular);
   }
   return Answer(state->frame(), reinterpret_cast<intptr_t>(got));
 }
@@ -76,13 +105,11 @@ napi_value Munmap(napi_env env, napi_callback_info) {
   Frame* frame = EnvState::Of(env)->frame();
   const uint64_t address = frame->args[0], length = frame->args[1];
   std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
-  const Verdict verdict = Judge(env, "munmap", address, length);
+  Range range;
+  const Verdict verdict = Judge(env, "munmap", address, length, &range);
   if (verdict == Verdict::kRefused) return nullptr;
-  if (verdict == Verdict::kKernel) return SysResult(frame, munmap(reinterpret_cast<void*>(address), length));
-  uintptr_t start;
-  size_t bytes;
-  PageRange(address, length, &start, &bytes);
-  return Answer(frame, UnmapRange(env, start, bytes));
+  if (verdict == Verdict::kKernel) return SysResult(frame, munmap(At(address), length));
+  return Answer(frame, UnmapRange(env, range));
 }
 
 }  // namespace privmem

@@ -30,10 +30,6 @@ bool OnWorker() {
   return worker;
 }
 
-void StoreImmediateExit(uint8_t* page, uint8_t value) {
-  __atomic_store_n(page + kImmediateExit, value, __ATOMIC_SEQ_CST);
-}
-
 // A limit for a run on the caller's thread. The handler of the kick signal sets immediate_exit itself, so
 // that a timer that fires just before KVM_RUN is entered is not lost.
 struct Limit {
@@ -45,7 +41,7 @@ void OnKick(int, siginfo_t* info, void*) {
   if (info->si_code != SI_TIMER) return;
   Limit* limit = static_cast<Limit*>(info->si_value.sival_ptr);
   limit->fired = 1;
-  StoreImmediateExit(limit->page, 1);
+  SetImmediateExit(limit->page, 1);
 }
 
 class Timer {
@@ -91,6 +87,10 @@ class Timer {
 
 }  // namespace
 
+void SetImmediateExit(uint8_t* run_page, uint8_t value) {
+  __atomic_store_n(run_page + kImmediateExit, value, __ATOMIC_SEQ_CST);
+}
+
 int KickSignal() {
   static const int chosen = [] {
     // Not the first few: C libraries and profilers take those. Never one that somebody handles already.
@@ -114,8 +114,6 @@ Vcpu::Vcpu(EnvState* state, int fd, uint8_t* page) : state_(state), fd_(fd), pag
   Registry::Get().Pin(reinterpret_cast<uintptr_t>(page));
 }
 
-void Vcpu::SetImmediateExit(uint8_t value) { StoreImmediateExit(page_, value); }
-
 int Vcpu::Enter() { return ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0; }
 
 void Vcpu::Leave(int result) {
@@ -123,7 +121,7 @@ void Vcpu::Leave(int result) {
   runner_ = 0;
   if (result == -EINTR && kicked_) {
     kicked_ = false;
-    SetImmediateExit(0);
+    SetImmediateExit(page_, 0);
   }
 }
 
@@ -149,7 +147,7 @@ int Vcpu::RunSlice(int slice_ms, bool* limit_reached) {
     std::lock_guard<std::mutex> lock(mutex_);
     // A kick counts for this run, whatever the timer did.
     if (kicked_ && result == -EINTR) *limit_reached = false;
-    if (!kicked_) SetImmediateExit(0);
+    if (!kicked_) SetImmediateExit(page_, 0);
   }
   return result;
 }
@@ -178,11 +176,12 @@ void Vcpu::Signal() {
   if (runner_ != 0) syscall(SYS_tgkill, getpid(), runner_, KickSignal());
 }
 
-void Vcpu::Kick() {
+int Vcpu::Kick() {
   std::lock_guard<std::mutex> lock(mutex_);
   kicked_ = true;
-  SetImmediateExit(1);
+  SetImmediateExit(page_, 1);
   Signal();
+  return 0;
 }
 
 napi_value VcpuAttach(napi_env env, napi_callback_info) {
@@ -190,19 +189,20 @@ napi_value VcpuAttach(napi_env env, napi_callback_info) {
   Frame* frame = state->frame();
   const int fd = static_cast<int>(frame->args[0]);
   const uintptr_t page = static_cast<uintptr_t>(frame->args[1]);
+  Range range;
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if (page % PageSize() != 0 || !registry.Covers(page, PageSize())) {
+  if (page % PageSize() != 0 || !PageRange(page, 1, &range) || !registry.Covers(range)) {
     ThrowRange(env, "runPage must be the start of memory that privmem mapped");
     return nullptr;
   }
   // Pages of another environment go when that one ends.
-  if (registry.OwnerOf(page, PageSize()) != state) return Answer(frame, -EBUSY);
+  if (registry.OwnerOf(range) != state) return Answer(frame, -EBUSY);
   if (registry.IsRegular(page)) {
     ThrowRange(env, "runPage must be mapped from the vCPU: a file's page could be truncated away under a kick");
     return nullptr;
   }
-  if (registry.HasPinned(page, PageSize())) return Answer(frame, -EBUSY);
+  if (registry.HasPinned(range)) return Answer(frame, -EBUSY);
   uint8_t old;
   Fault fault;
   WatchHandlers(&frame->handlers_seen);
@@ -213,37 +213,40 @@ napi_value VcpuAttach(napi_env env, napi_callback_info) {
   return Answer(frame, state->AddVcpu(std::make_unique<Vcpu>(state, fd, reinterpret_cast<uint8_t*>(page))));
 }
 
-napi_value VcpuRun(napi_env env, napi_callback_info) {
+namespace {
+
+// `use` gets the vCPU whose handle is in the frame, and says what to answer.
+template <typename Use>
+napi_value WithVcpu(napi_env env, Use use) {
   EnvState* state = EnvState::Of(env);
-  Frame* frame = state->frame();
-  Vcpu* vcpu = state->FindVcpu(frame->args[0]);
-  return Answer(frame, vcpu == nullptr ? -EBADF : vcpu->Run(env, static_cast<int>(frame->args[1])));
+  Vcpu* vcpu = state->FindVcpu(state->frame()->args[0]);
+  return Answer(state->frame(), vcpu == nullptr ? -EBADF : use(vcpu));
+}
+
+}  // namespace
+
+napi_value VcpuRun(napi_env env, napi_callback_info) {
+  const int timeout_ms = static_cast<int>(EnvState::Of(env)->frame()->args[1]);
+  return WithVcpu(env, [=](Vcpu* vcpu) { return vcpu->Run(env, timeout_ms); });
 }
 
 napi_value VcpuStart(napi_env env, napi_callback_info info) {
   const Values<1> values(env, info);
-  EnvState* state = EnvState::Of(env);
   napi_valuetype type;
   if (napi_typeof(env, values[0], &type) != napi_ok || type != napi_function) {
     ThrowType(env, "done must be a function");
     return nullptr;
   }
-  Vcpu* vcpu = state->FindVcpu(state->frame()->args[0]);
-  return Answer(state->frame(), vcpu == nullptr ? -EBADF : vcpu->Start(env, values[0]));
+  return WithVcpu(env, [&](Vcpu* vcpu) { return vcpu->Start(env, values[0]); });
 }
 
 napi_value VcpuKick(napi_env env, napi_callback_info) {
-  EnvState* state = EnvState::Of(env);
-  Vcpu* vcpu = state->FindVcpu(state->frame()->args[0]);
-  if (vcpu == nullptr) return Answer(state->frame(), -EBADF);
-  vcpu->Kick();
-  return Answer(state->frame(), 0);
+  return WithVcpu(env, [](Vcpu* vcpu) { return vcpu->Kick(); });
 }
 
 napi_value VcpuDetach(napi_env env, napi_callback_info) {
   EnvState* state = EnvState::Of(env);
-  const bool known = state->TakeVcpu(state->frame()->args[0]) != nullptr;
-  return Answer(state->frame(), known ? 0 : -EBADF);
+  return Answer(state->frame(), state->TakeVcpu(state->frame()->args[0]) == nullptr ? -EBADF : 0);
 }
 
 }  // namespace privmem

@@ -29,7 +29,7 @@ Vcpu::~Vcpu() {
       // Again and again: a guest that has just been entered may have missed one.
       while (running_) {
         kicked_ = true;
-        SetImmediateExit(1);
+        SetImmediateExit(page_, 1);
         Signal();
         wake_.wait_for(lock, std::chrono::milliseconds(1));
       }

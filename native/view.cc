@@ -33,31 +33,30 @@ void Detach(napi_env env, View* view) {
 
 }  // namespace
 
-int UnmapRange(napi_env env, uintptr_t address, size_t length) {
+int UnmapRange(napi_env env, const Range& range) {
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
   std::vector<View*> touched;
   for (View* view : registry.views()) {
-    if (!view->Overlaps(address, length)) continue;
+    if (!view->Overlaps(range)) continue;
     // Only its own thread can detach a buffer.
     if (env != nullptr && view->env != env) return -EBUSY;
     touched.push_back(view);
   }
-  void* start = reinterpret_cast<void*>(address);
+  void* start = reinterpret_cast<void*>(range.start);
+  const size_t length = range.bytes;
   if (touched.empty()) {
     if (munmap(start, length) != 0) return -errno;
   } else {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
     if (mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return -errno;
-    auto afterlife = std::make_shared<Afterlife>(address, length);
+    const std::shared_ptr<void> afterlife(start, [length](void* from) { munmap(from, length); });
     // First all of them get their share: a detached buffer may be finalized at once.
     for (View* view : touched) view->afterlives.push_back(afterlife);
   }
-  registry.DropMapping(address, length);
-  if (env != nullptr) {
-    for (View* view : touched) {
-      if (view->env == env) Detach(env, view);
-    }
+  registry.DropMapping(range);
+  for (View* view : touched) {
+    if (env != nullptr) Detach(env, view);
   }
   return 0;
 }
@@ -66,16 +65,15 @@ napi_value MakeView(napi_env env, napi_callback_info) {
   EnvState* state = EnvState::Of(env);
   Frame* frame = state->frame();
   const uint64_t address = frame->args[0], length = frame->args[1];
-  uintptr_t start;
-  size_t bytes;
+  Range range;
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if (!PageRange(address, length, &start, &bytes)) {
+  if (!PageRange(address, length, &range)) {
     ThrowRange(env, "view must have a length of at least 1 byte and lie inside the address space");
     return nullptr;
   }
-  EnvState* owner = registry.OwnerOf(start, bytes);
-  if (owner == nullptr && !registry.Covers(start, bytes)) {
+  EnvState* owner = registry.OwnerOf(range);
+  if (owner == nullptr && !registry.Covers(range)) {
     ThrowRange(env, "view is memory that privmem did not map");
     return nullptr;
   }

@@ -40,6 +40,8 @@ const outcome = fc.check(
       });
       // Not a mapping without bounds, nor one that is filled at once.
       if (name === 'mmap') frame[3] &= ~0xa000n;
+      // Without its time limit it waits for ever.
+      if (addon.names[row] === 'ppoll') return;
       frame[ROW] = BigInt(row);
       const args = values.map((one) => safePath(one?.token === 'odd' ? oddities[one.pick % oddities.length]() : one));
       try {
