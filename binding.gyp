@@ -8,7 +8,9 @@
         ["OS=='linux'", {
           "sources": [
             "native/addon.cc",
+            "native/calls.cc",
             "native/env_state.cc",
+            "native/guard.cc",
             "native/ioctl.cc",
             "native/napi_util.cc",
             "native/registry.cc",

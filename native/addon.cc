@@ -1,6 +1,5 @@
-// The module: one table of functions for each environment, with the environment's state as their data.
-#include "calls.h"
-#include "env_state.h"
+// The module: its functions, the names of its system calls, and the frame of the environment.
+#include "functions.h"
 
 namespace {
 
@@ -10,20 +9,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Napi::Error::New(env, "privmem: the environment is shutting down").ThrowAsJavaScriptException();
     return exports;
   }
-  struct Entry {
-    const char* name;
-    napi_callback call;
-  };
-  const Entry entries[] = {
-#define PRIVMEM_ENTRY(function, name) {name, privmem::function},
-      PRIVMEM_CALLS(PRIVMEM_ENTRY)
-#undef PRIVMEM_ENTRY
-  };
-  for (const Entry& entry : entries) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, state, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+#define PRIVMEM_PROPERTY(function, name) \
+  {name, nullptr, privmem::function, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+  const napi_property_descriptor functions[] = {PRIVMEM_FUNCTIONS(PRIVMEM_PROPERTY)};
+#undef PRIVMEM_PROPERTY
+  napi_define_properties(env, exports, std::size(functions), functions);
+  napi_set_named_property(env, exports, "names", privmem::CallNames(env));
+  napi_set_named_property(env, exports, "frame", state->FrameBuffer());
   return exports;
 }
 

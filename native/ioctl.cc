@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "calls.h"
+#include "functions.h"
 #include "registry.h"
 
 namespace privmem {
@@ -57,51 +57,38 @@ bool IsNew(int fd, int lowest) {
   return readlink(path.c_str(), link, sizeof link - 1) > 0 && std::strstr(link, "kvm") != nullptr;
 }
 
-// Addresses of other buffers written into the argument for the time of the call. What was there before is put
-// back, so that no host address ever shows in JavaScript.
+// Addresses of other buffers written into the argument for the time of the call. What was there before is put back, so
+// that no host address ever shows in JavaScript.
 class Pointers {
  public:
-  // Looks up the entries. A getter may run JavaScript here, so no buffer's address is taken before this is
-  // over.
+  // `list`: offset, buffer, offset, buffer, … Looked up before the address of any buffer is taken.
   bool Collect(napi_env env, napi_value list) {
-    uint32_t count = 0;
-    if (napi_get_array_length(env, list, &count) != napi_ok) return ThrowType(env, "pointers must be an array");
-    if (count > kMaxPointers) return ThrowRange(env, "pointers must have at most 8 entries");
-    for (; collected_ < count; collected_++) {
-      napi_value entry, offset;
-      bool is_array = false, pending = false;
-      if (napi_get_element(env, list, collected_, &entry) == napi_ok &&
-          napi_is_array(env, entry, &is_array) == napi_ok && is_array &&
-          napi_get_element(env, entry, 0, &offset) == napi_ok &&
-          napi_get_element(env, entry, 1, &views_[collected_]) == napi_ok &&
-          napi_get_value_double(env, offset, &offsets_[collected_]) == napi_ok) {
-        continue;
+    uint32_t length = 0;
+    if (napi_get_array_length(env, list, &length) != napi_ok || length > 2 * kMaxPointers) {
+      return ThrowRange(env, "pointers must have at most 8 entries");
+    }
+    for (count_ = 0; 2 * count_ + 1 < length; count_++) {
+      napi_value offset;
+      if (napi_get_element(env, list, 2 * count_, &offset) != napi_ok ||
+          napi_get_element(env, list, 2 * count_ + 1, &patches_[count_].view) != napi_ok ||
+          napi_get_value_double(env, offset, &patches_[count_].offset) != napi_ok) {
+        return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
       }
-      if (napi_is_exception_pending(env, &pending) == napi_ok && pending) return false;
-      return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
     }
     return true;
   }
 
   bool Place(napi_env env, uint8_t* buffer, size_t length) {
-    for (uint32_t i = 0; i < collected_; i++) {
-      napi_typedarray_type type;
-      size_t size;
-      void* data = nullptr;
-      if (napi_get_typedarray_info(env, views_[i], &type, &size, &data, nullptr, nullptr) != napi_ok ||
-          type != napi_uint8_array) {
-        return ThrowType(env, "pointers must be pairs of an offset and a Uint8Array");
-      }
-      const double offset = offsets_[i];
-      if (!(offset >= 0) || offset + 8 > static_cast<double>(length) ||
-          offset != static_cast<double>(static_cast<size_t>(offset))) {
+    for (; placed_ < count_; placed_++) {
+      Patch& patch = patches_[placed_];
+      Bytes view;
+      if (!ReadBytes(env, patch.view, &view)) return false;
+      if (!(patch.offset >= 0 && patch.offset + 8 <= length) || patch.offset != static_cast<size_t>(patch.offset)) {
         return ThrowRange(env, "pointers: an offset must leave 8 bytes in a buffer of " + std::to_string(length));
       }
-      places_[placed_] = buffer + static_cast<size_t>(offset);
-      std::memcpy(&saved_[placed_], places_[placed_], 8);
-      const uint64_t address = reinterpret_cast<uintptr_t>(data);
-      std::memcpy(places_[placed_], &address, 8);
-      placed_++;
+      patch.place = buffer + static_cast<size_t>(patch.offset);
+      std::memcpy(&patch.saved, patch.place, 8);
+      std::memcpy(patch.place, &view.data, 8);
     }
     return true;
   }
@@ -109,18 +96,18 @@ class Pointers {
   ~Pointers() { Restore(); }
 
   void Restore() {
-    while (placed_ > 0) {
-      placed_--;
-      std::memcpy(places_[placed_], &saved_[placed_], 8);
-    }
+    for (; placed_ > 0; placed_--) std::memcpy(patches_[placed_ - 1].place, &patches_[placed_ - 1].saved, 8);
   }
 
  private:
-  uint32_t collected_ = 0, placed_ = 0;
-  napi_value views_[kMaxPointers];
-  double offsets_[kMaxPointers];
-  uint8_t* places_[kMaxPointers];
-  uint64_t saved_[kMaxPointers];
+  struct Patch {
+    napi_value view;
+    double offset;
+    uint8_t* place;
+    uint64_t saved;
+  };
+  uint32_t count_ = 0, placed_ = 0;
+  Patch patches_[kMaxPointers];
 };
 
 bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
@@ -130,77 +117,58 @@ bool CheckLength(napi_env env, unsigned request, unsigned how, size_t length) {
                     "the buffer has " + std::to_string(length) + " bytes, the request encodes " + std::to_string(want));
 }
 
-// Everything but the plain case of Ioctl below: structs, addresses, bigints, requests that make a descriptor.
-__attribute__((noinline)) napi_value IoctlInFull(Args& args, int fd, unsigned request, unsigned how) {
-  const napi_env env = args.env();
-  unsigned long value = 0;
-  uint8_t* data = nullptr;
-  uint8_t* handed = nullptr;
-  size_t length = 0;
-  Pointers pointers;
-  double number;
-  if (napi_get_value_double(env, args[2], &number) == napi_ok || args.TypeOf(2) == napi_bigint) {
-    uint64_t scalar;
-    if (!args.U64(2, "arg", &scalar)) return nullptr;
-    uintptr_t start;
-    size_t bytes;
-    const size_t size = AddressedSize(request);
-    if (size != 0 && scalar != 0 && PageRange(scalar, size, &start, &bytes) &&
-        !Registry::Get().MayTouch(start, bytes)) {
-      ThrowRange(env, "arg is the address of memory that privmem did not map");
-      return nullptr;
-    }
-    value = scalar;
-  } else {
-    if (args.Given(4) && !args.Absent(4) && !pointers.Collect(env, args[4])) return nullptr;
-    if (!args.Bytes(2, "arg", &data, &length) || !CheckLength(env, request, how, length)) return nullptr;
-    handed = data;
-    // A view onto guest memory goes as it is: only the kernel can read it without the risk of a fault.
-    if (length != 0 && length <= kBounce && BounceEnd() != nullptr && !Registry::Get().InMappings(data)) {
-      handed = BounceEnd() - length;
-      std::memcpy(handed, data, length);
-    }
-    if (!pointers.Place(env, handed, length)) return nullptr;
-    value = reinterpret_cast<unsigned long>(handed);
-  }
-  const int lowest = (how & kMakesFd) != 0 ? LowestFree(fd) : 0;
-  const int result = ioctl(fd, request, value);
-  const int error = errno;
-  pointers.Restore();
-  if (handed != data) std::memcpy(data, handed, length);
-  if (result < 0) return Int(env, -error);
-  if ((how & kMakesFd) != 0 && lowest >= 0 && IsNew(result, lowest)) {
-    // Here, not in a later call: a guest_memfd comes without close-on-exec, and a worker may be ended in
-    // between.
+// A descriptor that is made is closed to children here, not in a later call: a guest_memfd comes without close-on-exec,
+// and a worker may be ended in between.
+long MakeIoctl(EnvState* state, unsigned long value) {
+  const int64_t* args = state->frame()->args;
+  const int fd = static_cast<int>(args[0]);
+  const bool makes_fd = (args[3] & kMakesFd) != 0;
+  const int lowest = makes_fd ? LowestFree(fd) : -1;
+  const int result = ioctl(fd, static_cast<unsigned>(args[1]), value);
+  if (result >= 0 && lowest >= 0 && IsNew(result, lowest)) {
     fcntl(result, F_SETFD, FD_CLOEXEC);
-    Registry::Get().AddFd(result, args.state());
+    Registry::Get().AddFd(result, state);
   }
-  return Int(env, result);
+  return result;
 }
 
 }  // namespace
 
-napi_value Ioctl(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int fd;
-  unsigned request, how = 0;
-  if (!args.Int32(0, "fd", &fd) || !args.Bits32(1, "request", &request)) return nullptr;
-  int64_t bits;
-  if (args.Given(3)) {
-    if (args.Integer(3, 0, 4294967295.0, &bits)) {
-      how = static_cast<unsigned>(bits);
-    } else if (!args.Absent(3) && !args.Bits32(3, "how", &how)) {
-      return nullptr;
-    }
+// With a number as the argument. The cheapest requests take a hundred nanoseconds, so that whatever stands around them
+// shows.
+napi_value Ioctl(napi_env env, napi_callback_info) {
+  EnvState* state = EnvState::Of(env);
+  const int64_t* args = state->frame()->args;
+  const size_t size = AddressedSize(static_cast<unsigned>(args[1]));
+  Range range;
+  if (size != 0 && args[2] != 0 && PageRange(args[2], size, &range) && !Registry::Get().MayTouch(range)) {
+    ThrowRange(env, "arg is the address of memory that privmem did not map");
+    return nullptr;
   }
-  // A number that is no address, and no descriptor to be kept: there is nothing else to check. The cheapest requests
-  // take a hundred nanoseconds, so that whatever stands around them shows.
-  int64_t number;
-  if ((how & kMakesFd) == 0 && AddressedSize(request) == 0 && args.Integer(2, 0, kMaxSafe, &number)) {
-    const int result = ioctl(fd, request, static_cast<unsigned long>(number));
-    return Int(env, result < 0 ? -errno : result);
+  return SysResult(state->frame(), MakeIoctl(state, args[2]));
+}
+
+// With a buffer as the argument, and maybe a list of pointers.
+napi_value IoctlWithBytes(napi_env env, napi_callback_info info) {
+  const Values<2> values(env, info);
+  EnvState* state = EnvState::Of(env);
+  const int64_t* args = state->frame()->args;
+  Pointers pointers;
+  Bytes arg;
+  if (values.Given(1) && !pointers.Collect(env, values[1])) return nullptr;
+  if (!ReadBytes(env, values[0], &arg)) return nullptr;
+  if (!CheckLength(env, static_cast<unsigned>(args[1]), static_cast<unsigned>(args[3]), arg.length)) return nullptr;
+  uint8_t* handed = arg.data;
+  // A view onto guest memory goes as it is: only the kernel can read it without the risk of a fault.
+  if (arg.length != 0 && arg.length <= kBounce && BounceEnd() != nullptr && !Registry::Get().InMappings(arg.data)) {
+    handed = BounceEnd() - arg.length;
+    std::memcpy(handed, arg.data, arg.length);
   }
-  return IoctlInFull(args, fd, request, how);
+  if (!pointers.Place(env, handed, arg.length)) return nullptr;
+  SysResult(state->frame(), MakeIoctl(state, reinterpret_cast<unsigned long>(handed)));
+  pointers.Restore();
+  if (handed != arg.data) std::memcpy(arg.data, handed, arg.length);
+  return nullptr;
 }
 
 }  // namespace privmem

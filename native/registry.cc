@@ -1,17 +1,15 @@
 #include "registry.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
 #include "view.h"
 
 namespace privmem {
-
-Afterlife::~Afterlife() { munmap(reinterpret_cast<void*>(address_), length_); }
 
 Registry& Registry::Get() {
   // Never destroyed: finalizers and threads may outlive static destruction at exit.
@@ -24,15 +22,15 @@ size_t PageSize() {
   return size;
 }
 
-bool PageRange(uint64_t address, uint64_t length, uintptr_t* start, size_t* bytes) {
+bool PageRange(uint64_t address, uint64_t length, Range* out) {
 #if defined(__aarch64__)
   address &= (uint64_t{1} << 56) - 1;  // the processor ignores the top byte of an access, so it names the same memory
 #endif
   const uint64_t mask = PageSize() - 1;
   const uint64_t end = address + length;
   if (length == 0 || end < address || end > UINT64_MAX - mask) return false;
-  *start = address & ~mask;
-  *bytes = ((end + mask) & ~mask) - *start;
+  out->start = address & ~mask;
+  out->bytes = ((end + mask) & ~mask) - out->start;
   return true;
 }
 
@@ -51,64 +49,63 @@ void Registry::DropFd(int fd) {
   fds_.erase(fd);
 }
 
-void Registry::AddMapping(uintptr_t address, size_t length, EnvState* owner, bool regular) {
+void Registry::AddMapping(const Range& range, EnvState* owner, bool regular) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  DropMapping(address, length);
-  mappings_[address] = {address + length, owner, regular};
+  DropMapping(range);
+  mappings_[range.start] = {range.end(), owner, regular};
 }
 
-void Registry::DropMapping(uintptr_t address, size_t length) {
+void Registry::DropMapping(const Range& range) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  const uintptr_t end = address + length;
-  auto it = mappings_.upper_bound(address);
+  auto it = mappings_.upper_bound(range.start);
   if (it != mappings_.begin()) --it;
-  while (it != mappings_.end() && it->first < end) {
+  while (it != mappings_.end() && it->first < range.end()) {
     const uintptr_t from = it->first;
     const Mapping old = it->second;
-    if (old.end <= address) {
+    if (old.end <= range.start) {
       ++it;
       continue;
     }
     it = mappings_.erase(it);
-    if (from < address) mappings_[from] = {address, old.owner, old.regular};
-    if (old.end > end) mappings_[end] = {old.end, old.owner, old.regular};
+    if (from < range.start) mappings_[from] = {range.start, old.owner, old.regular};
+    if (old.end > range.end()) mappings_[range.end()] = {old.end, old.owner, old.regular};
   }
 }
 
-EnvState* Registry::OwnerOf(uintptr_t address, size_t length) {
-  std::lock_guard<std::recursive_mutex> lock(mutex_);
-  const uintptr_t end = address + length;
+std::map<uintptr_t, Registry::Mapping>::const_iterator Registry::Containing(uintptr_t address) const {
   auto it = mappings_.upper_bound(address);
-  if (it == mappings_.begin()) return nullptr;
-  --it;
-  EnvState* owner = it->second.owner;
-  for (uintptr_t at = address; at < end; ++it) {
-    if (it == mappings_.end() || it->first > at || it->second.end <= at || it->second.owner != owner) return nullptr;
+  if (it == mappings_.begin() || (--it)->second.end <= address) return mappings_.end();
+  return it;
+}
+
+EnvState* Registry::OwnerOf(const Range& range) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  const auto first = Containing(range.start);
+  if (first == mappings_.end()) return nullptr;
+  for (uintptr_t at = range.start; at < range.end();) {
+    const auto it = Containing(at);
+    if (it == mappings_.end() || it->second.owner != first->second.owner) return nullptr;
     at = it->second.end;
   }
-  return owner;
+  return first->second.owner;
 }
 
 bool Registry::IsRegular(uintptr_t address) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  auto it = mappings_.upper_bound(address);
-  if (it == mappings_.begin()) return false;
-  --it;
-  return it->second.end > address && it->second.regular;
+  const auto it = Containing(address);
+  return it != mappings_.end() && it->second.regular;
 }
 
 uintptr_t Registry::CoveredUpTo(uintptr_t address) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  auto it = mappings_.upper_bound(address);
-  if (it == mappings_.begin()) return address;
-  --it;
+  auto it = Containing(address);
   uintptr_t at = address;
-  for (; it != mappings_.end() && it->first <= at && it->second.end > at; ++it) at = it->second.end;
+  for (; it != mappings_.end() && it->first <= at; ++it) at = it->second.end;
   return at;
 }
 
-// Whether any part of [from, to) that is mapped at all is not ours.
-bool Registry::ForeignIn(uintptr_t from, uintptr_t to) {
+// Whether any part of the range that is mapped at all is not ours.
+bool Registry::ForeignIn(const Range& range) {
   std::FILE* maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) return true;
   bool foreign = false;
@@ -116,41 +113,38 @@ bool Registry::ForeignIn(uintptr_t from, uintptr_t to) {
   while (!foreign && std::fgets(line, sizeof line, maps) != nullptr) {
     unsigned long low, high;
     if (std::sscanf(line, "%lx-%lx", &low, &high) != 2) continue;
-    const uintptr_t a = low > from ? low : from;
-    const uintptr_t b = high < to ? high : to;
+    const uintptr_t a = std::max<uintptr_t>(low, range.start);
+    const uintptr_t b = std::min<uintptr_t>(high, range.end());
     foreign = a < b && CoveredUpTo(a) < b;
   }
   std::fclose(maps);
   return foreign;
 }
 
-bool Registry::MayTouch(uintptr_t address, size_t length) {
+bool Registry::MayTouch(const Range& range) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  return Covers(address, length) || !ForeignIn(address, address + length);
+  return Covers(range) || !ForeignIn(range);
 }
 
-bool Registry::HasPinned(uintptr_t address, size_t length) {
+bool Registry::HasPinned(const Range& range) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  for (const uintptr_t page : pinned_) {
-    if (page >= address && page - address < length) return true;
-  }
-  return false;
+  return std::any_of(pinned_.begin(), pinned_.end(), [&](uintptr_t page) { return range.Holds(page); });
 }
 
 void Registry::ReleaseAll(EnvState* owner) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
+  std::vector<Range> ranges;
   for (const auto& [start, mapping] : mappings_) {
-    if (mapping.owner == owner) ranges.emplace_back(start, mapping.end);
+    if (mapping.owner == owner) ranges.push_back({start, mapping.end - start});
   }
-  for (const auto& [start, end] : ranges) UnmapRange(nullptr, start, end - start);
-  std::vector<int> fds;
-  for (const auto& [fd, by] : fds_) {
-    if (by == owner) fds.push_back(fd);
-  }
-  for (const int fd : fds) {
-    fds_.erase(fd);
-    close(fd);
+  for (const Range& range : ranges) UnmapRange(nullptr, range);
+  for (auto it = fds_.begin(); it != fds_.end();) {
+    if (it->second != owner) {
+      ++it;
+      continue;
+    }
+    close(it->first);
+    it = fds_.erase(it);
   }
 }
 

@@ -18,17 +18,12 @@ namespace privmem {
 class EnvState;
 struct View;
 
-// Address space that a view may still point into after its mapping is gone; unmapped with the last reference.
-class Afterlife {
- public:
-  Afterlife(uintptr_t address, size_t length) : address_(address), length_(length) {}
-  ~Afterlife();
-  Afterlife(const Afterlife&) = delete;
-  Afterlife& operator=(const Afterlife&) = delete;
-
- private:
-  uintptr_t address_;
-  size_t length_;
+// Whole pages.
+struct Range {
+  uintptr_t start;
+  size_t bytes;
+  uintptr_t end() const { return start + bytes; }
+  bool Holds(uintptr_t at) const { return at >= start && at - start < bytes; }
 };
 
 class Registry {
@@ -43,23 +38,21 @@ class Registry {
   void DropFd(int fd);
 
   // `regular`: backed by a file that can be truncated, so that its pages may vanish.
-  void AddMapping(uintptr_t address, size_t length, EnvState* owner, bool regular);
-  void DropMapping(uintptr_t address, size_t length);
+  void AddMapping(const Range& range, EnvState* owner, bool regular);
+  void DropMapping(const Range& range);
   // The owner of the mappings that cover the whole range, or null when there is a gap or more than one owner.
-  EnvState* OwnerOf(uintptr_t address, size_t length);
-  bool Covers(uintptr_t address, size_t length) {
-    return length <= UINTPTR_MAX - address && CoveredUpTo(address) >= address + length;
-  }
+  EnvState* OwnerOf(const Range& range);
+  bool Covers(const Range& range) { return CoveredUpTo(range.start) >= range.end(); }
   bool InMappings(const void* at) {
     return CoveredUpTo(reinterpret_cast<uintptr_t>(at)) != reinterpret_cast<uintptr_t>(at);
   }
   bool IsRegular(uintptr_t address);
   // True when every page of the range is ours, or not mapped by anybody.
-  bool MayTouch(uintptr_t address, size_t length);
+  bool MayTouch(const Range& range);
 
   void Pin(uintptr_t page) { pinned_.insert(page); }
   void Unpin(uintptr_t page) { pinned_.erase(page); }
-  bool HasPinned(uintptr_t address, size_t length);
+  bool HasPinned(const Range& range);
 
   std::list<View*>& views() { return views_; }
 
@@ -73,10 +66,12 @@ class Registry {
     bool regular;
   };
 
+  // The mapping that `address` lies in, or the end.
+  std::map<uintptr_t, Mapping>::const_iterator Containing(uintptr_t address) const;
   // End of the unbroken stretch of our mappings that begins at `address`; `address` itself when it is not
   // ours.
   uintptr_t CoveredUpTo(uintptr_t address);
-  bool ForeignIn(uintptr_t from, uintptr_t to);
+  bool ForeignIn(const Range& range);
 
   std::recursive_mutex mutex_;
   std::unordered_map<int, EnvState*> fds_;
@@ -88,6 +83,6 @@ class Registry {
 size_t PageSize();
 // The range rounded out to whole pages. False when it wraps or is empty: then the kernel refuses it by
 // itself.
-bool PageRange(uint64_t address, uint64_t length, uintptr_t* start, size_t* bytes);
+bool PageRange(uint64_t address, uint64_t length, Range* out);
 
 }  // namespace privmem

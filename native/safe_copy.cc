@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csetjmp>
 #include <csignal>
 #include <cstring>
@@ -42,6 +43,7 @@ struct Previous {
 };
 Previous previous_bus, previous_segv;
 std::mutex install_mutex;
+std::atomic<int64_t> generation{1};
 
 Previous& PreviousOf(int signal) { return signal == SIGBUS ? previous_bus : previous_segv; }
 
@@ -80,14 +82,10 @@ void OnFault(int signal, siginfo_t* info, void* context) {
   chaining--;
 }
 
-// Asked before every access, because others install handlers too (process.on('SIGBUS') does). Costs two short
-// system calls.
 void EnsureInstalled() {
+  std::lock_guard<std::mutex> lock(install_mutex);
   for (const int signal : {SIGBUS, SIGSEGV}) {
     struct sigaction current;
-    sigaction(signal, nullptr, &current);
-    if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == OnFault) continue;
-    std::lock_guard<std::mutex> lock(install_mutex);
     sigaction(signal, nullptr, &current);
     if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == OnFault) continue;
     Previous& previous = PreviousOf(signal);
@@ -123,7 +121,6 @@ __attribute__((noinline)) bool Guarded(Fault* fault, Access access) {
 template <typename Step>
 size_t Run(uintptr_t suspect, size_t length, Fault* fault, Step step) {
   if (length == 0) return 0;
-  EnsureInstalled();
   if (Guarded(fault, [&] { step(0, length); })) return length;
   *fault = Fault();
   volatile size_t done = 0;
@@ -150,6 +147,15 @@ size_t Run(uintptr_t suspect, size_t length, Fault* fault, Step step) {
 }
 
 }  // namespace
+
+void WatchHandlers(int64_t* seen) {
+  const int64_t now = generation.load(std::memory_order_acquire);
+  if (*seen == now) return;
+  EnsureInstalled();
+  *seen = now;
+}
+
+void ForgetHandlers() { generation.fetch_add(1, std::memory_order_release); }
 
 size_t SafeRead(uint8_t* into, uintptr_t from, size_t length, Fault* fault) {
   return Run(from, length, fault,

@@ -1,35 +1,21 @@
-// The address space: mmap and its family, confined to memory that was mapped here.
+// mmap, munmap and the calls with vectors, confined to memory that was mapped here and to address space that nobody
+// uses.
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
-#include "calls.h"
-#include "registry.h"
+#include <algorithm>
+
+#include "functions.h"
+#include "guard.h"
 #include "view.h"
 
 namespace privmem {
 
 namespace {
-
-enum class Verdict { kKernel, kOurs, kRefused };
-
-// kKernel: the kernel refuses these arguments before it touches anything, so that its own errno is seen.
-// kOurs: the range may be changed.
-Verdict Judge(napi_env env, const char* what, uint64_t address, uint64_t length, bool changes) {
-  uintptr_t start;
-  size_t bytes;
-  if (address % PageSize() != 0 || !PageRange(address, length, &start, &bytes)) return Verdict::kKernel;
-  Registry& registry = Registry::Get();
-  if (changes && registry.HasPinned(start, bytes)) {
-    ThrowRange(env, std::string(what) + " covers the run page of an attached vCPU; detach it first");
-    return Verdict::kRefused;
-  }
-  if (!registry.MayTouch(start, bytes)) {
-    ThrowRange(env, std::string(what) + " covers memory that privmem did not map");
-    return Verdict::kRefused;
-  }
-  return Verdict::kOurs;
-}
 
 struct Backing {
   bool regular;
@@ -54,108 +40,76 @@ Backing BackingOf(int fd, unsigned flags) {
   return {S_ISREG(st.st_mode), huge ? static_cast<uint64_t>(fs.f_bsize) : base};
 }
 
+void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
+
 uint64_t RoundUp(uint64_t length, uint64_t page) { return (length + page - 1) / page * page; }
 
-void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
+// Whether MAP_FIXED may replace what is there.
+bool MayReplace(napi_env env, uint64_t address, uint64_t length) {
+  Range range;
+  const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length, &range);
+  if (verdict != Verdict::kOurs) return verdict == Verdict::kKernel;
+  const std::list<View*>& views = Registry::Get().views();
+  if (std::none_of(views.begin(), views.end(), [&](const View* view) { return view->Overlaps(range); })) return true;
+  return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
+}
+
+// process_vm_readv(2) or process_vm_writev(2) of this process: the kernel pins the pages, as it does for a device.
+napi_value ProcessVm(napi_env env, napi_callback_info info, const char* what, long number) {
+  const Values<1> values(env, info);
+  Frame* frame = EnvState::Of(env)->frame();
+  Bytes bytes;
+  if (!ReadBytes(env, values[0], &bytes) || !MayReach(env, what, frame->args[0], bytes.length)) return nullptr;
+  const struct iovec local = {bytes.data, bytes.length}, remote = {At(frame->args[0]), bytes.length};
+  return SysResult(frame, syscall(number, getpid(), &local, 1, &remote, 1, 0));
+}
 
 }  // namespace
 
-napi_value Mmap(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  unsigned prot, flags;
-  int fd;
-  int64_t offset;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot) ||
-      !args.Bits32(3, "flags", &flags) || !args.Int32(4, "fd", &fd) || !args.S64(5, "offset", &offset)) {
-    return nullptr;
-  }
+napi_value ProcessVmReadv(napi_env env, napi_callback_info info) {
+  return ProcessVm(env, info, "processVmReadv", SYS_process_vm_readv);
+}
+
+napi_value ProcessVmWritev(napi_env env, napi_callback_info info) {
+  return ProcessVm(env, info, "processVmWritev", SYS_process_vm_writev);
+}
+
+napi_value Vmsplice(napi_env env, napi_callback_info) {
+  Frame* frame = EnvState::Of(env)->frame();
+  const int64_t* args = frame->args;
+  // From the end of a pipe that can be read, vmsplice writes to memory.
+  if (!MayReach(env, "vmsplice", args[1], args[2])) return nullptr;
+  const struct iovec memory = {At(args[1]), static_cast<size_t>(args[2])};
+  return SysResult(frame, syscall(SYS_vmsplice, args[0], &memory, 1, args[3]));
+}
+
+napi_value Mmap(napi_env env, napi_callback_info) {
+  EnvState* state = EnvState::Of(env);
+  const int64_t* args = state->frame()->args;
+  const uint64_t address = args[0], length = args[1];
+  const int prot = static_cast<int>(args[2]), flags = static_cast<int>(args[3]), fd = static_cast<int>(args[4]);
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if ((flags & MAP_FIXED) != 0) {
-    const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length, true);
-    if (verdict == Verdict::kRefused) return nullptr;
-    uintptr_t start;
-    size_t bytes;
-    if (verdict == Verdict::kOurs && PageRange(address, length, &start, &bytes)) {
-      for (const View* view : registry.views()) {
-        if (view->address < start + bytes && start < view->address + view->length) {
-          ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
-          return nullptr;
-        }
-      }
-    }
-  }
-  void* got = mmap(At(address), length, static_cast<int>(prot), static_cast<int>(flags), fd, offset);
-  if (got == MAP_FAILED) return Int(env, -errno);
-  uintptr_t start;
-  size_t bytes;
+  if ((flags & MAP_FIXED) != 0 && !MayReplace(env, address, length)) return nullptr;
+  void* got = mmap(At(address), length, prot, flags, fd, args[5]);
+  if (got == MAP_FAILED) return SysResult(state->frame(), -1);
+  Range range;
   const Backing backing = BackingOf(fd, flags);
-  if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &start, &bytes)) {
-    registry.AddMapping(start, bytes, args.state(), backing.regular);
+  if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &range)) {
+    registry.AddMapping(range, state, backing.regular);
   }
-  return Number(env, static_cast<double>(reinterpret_cast<uintptr_t>(got)));
+  return Answer(state->frame(), reinterpret_cast<intptr_t>(got));
 }
 
-napi_value Munmap(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length)) return nullptr;
-  Registry& registry = Registry::Get();
-  std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  switch (Judge(env, "munmap", address, length, true)) {
-    case Verdict::kRefused:
-      return nullptr;
-    case Verdict::kKernel:
-      return SysResult(env, munmap(At(address), length));
-    case Verdict::kOurs:
-      break;
-  }
-  uintptr_t start;
-  size_t bytes;
-  PageRange(address, length, &start, &bytes);
-  return Int(env, UnmapRange(env, start, bytes));
-}
-
-napi_value Mprotect(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  unsigned prot;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bits32(2, "prot", &prot)) {
-    return nullptr;
-  }
+napi_value Munmap(napi_env env, napi_callback_info) {
+  Frame* frame = EnvState::Of(env)->frame();
+  const uint64_t address = frame->args[0], length = frame->args[1];
   std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
-  if (Judge(env, "mprotect", address, length, true) == Verdict::kRefused) return nullptr;
-  return SysResult(env, mprotect(At(address), length, static_cast<int>(prot)));
-}
-
-napi_value Madvise(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  int advice;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Int32(2, "advice", &advice)) {
-    return nullptr;
-  }
-  std::lock_guard<std::recursive_mutex> lock(Registry::Get().mutex());
-  if (Judge(env, "madvise", address, length, true) == Verdict::kRefused) return nullptr;
-  return SysResult(env, madvise(At(address), length, advice));
-}
-
-napi_value Mincore(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t address, length;
-  uint8_t* vec;
-  size_t room;
-  if (!args.U64(0, "address", &address) || !args.U64(1, "length", &length) || !args.Bytes(2, "vec", &vec, &room)) {
-    return nullptr;
-  }
-  const uint64_t pages = length / PageSize() + (length % PageSize() != 0 ? 1 : 0);
-  if (room < pages) {
-    ThrowRange(env, "vec must hold one byte for each of " + std::to_string(pages) + " pages, it holds " +
-                        std::to_string(room));
-    return nullptr;
-  }
-  return SysResult(env, mincore(At(address), length, vec));
+  Range range;
+  const Verdict verdict = Judge(env, "munmap", address, length, &range);
+  if (verdict == Verdict::kRefused) return nullptr;
+  if (verdict == Verdict::kKernel) return SysResult(frame, munmap(At(address), length));
+  return Answer(frame, UnmapRange(env, range));
 }
 
 }  // namespace privmem

@@ -8,8 +8,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "calls.h"
-#include "env_state.h"
+#include "functions.h"
 #include "registry.h"
 #include "safe_copy.h"
 
@@ -29,10 +28,6 @@ pid_t ThreadId() {
 bool OnWorker() {
   static thread_local const bool worker = ThreadId() != getpid();
   return worker;
-}
-
-void SetImmediateExit(uint8_t* page, uint8_t value) {
-  __atomic_store_n(page + kImmediateExit, value, __ATOMIC_SEQ_CST);
 }
 
 // A limit for a run on the caller's thread. The handler of the kick signal sets immediate_exit itself, so
@@ -92,6 +87,10 @@ class Timer {
 
 }  // namespace
 
+void SetImmediateExit(uint8_t* run_page, uint8_t value) {
+  __atomic_store_n(run_page + kImmediateExit, value, __ATOMIC_SEQ_CST);
+}
+
 int KickSignal() {
   static const int chosen = [] {
     // Not the first few: C libraries and profilers take those. Never one that somebody handles already.
@@ -115,16 +114,9 @@ Vcpu::Vcpu(EnvState* state, int fd, uint8_t* page) : state_(state), fd_(fd), pag
   Registry::Get().Pin(reinterpret_cast<uintptr_t>(page));
 }
 
-int Vcpu::Enter() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (running_) return -EBUSY;
-  running_ = true;
-  runner_ = ThreadId();
-  return 0;
-}
+int Vcpu::Enter() { return ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0; }
 
 void Vcpu::Leave(int result) {
-  std::lock_guard<std::mutex> lock(mutex_);
   running_ = false;
   runner_ = 0;
   if (result == -EINTR && kicked_) {
@@ -149,21 +141,24 @@ constexpr int kWorkerSliceMs = 100;
 int Vcpu::RunSlice(int slice_ms, bool* limit_reached) {
   Timer timer(page_, slice_ms);
   if (timer.error() != 0) return timer.error();
-  const int result = ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0;
+  const int result = Enter();
   *limit_reached = timer.Stop();
   if (*limit_reached) {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!kicked_) SetImmediateExit(page_, 0);
     // A kick counts for this run, whatever the timer did.
-    else if (result == -EINTR)
-      *limit_reached = false;
+    if (kicked_ && result == -EINTR) *limit_reached = false;
+    if (!kicked_) SetImmediateExit(page_, 0);
   }
   return result;
 }
 
 int Vcpu::Run(napi_env env, int timeout_ms) {
-  const int entered = Enter();
-  if (entered < 0) return entered;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (running_) return -EBUSY;
+    running_ = true;
+    runner_ = ThreadId();
+  }
   const bool worker = OnWorker();
   int result;
   for (int left = timeout_ms;; left -= kWorkerSliceMs) {
@@ -172,6 +167,7 @@ int Vcpu::Run(napi_env env, int timeout_ms) {
     result = RunSlice(sliced ? kWorkerSliceMs : left, &limit_reached);
     if (!sliced || !limit_reached || result != -EINTR || !MayGoOn(env)) break;
   }
+  std::lock_guard<std::mutex> lock(mutex_);
   Leave(result);
   return result;
 }
@@ -180,89 +176,77 @@ void Vcpu::Signal() {
   if (runner_ != 0) syscall(SYS_tgkill, getpid(), runner_, KickSignal());
 }
 
-void Vcpu::Kick() {
+int Vcpu::Kick() {
   std::lock_guard<std::mutex> lock(mutex_);
   kicked_ = true;
   SetImmediateExit(page_, 1);
   Signal();
+  return 0;
 }
 
-napi_value VcpuAttach(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int fd;
-  uint64_t page;
-  if (!args.Int32(0, "fd", &fd) || !args.U64(1, "runPage", &page)) return nullptr;
+napi_value VcpuAttach(napi_env env, napi_callback_info) {
+  EnvState* state = EnvState::Of(env);
+  Frame* frame = state->frame();
+  const int fd = static_cast<int>(frame->args[0]);
+  const uintptr_t page = static_cast<uintptr_t>(frame->args[1]);
+  Range range;
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if (page % PageSize() != 0 || !registry.Covers(page, PageSize())) {
+  if (page % PageSize() != 0 || !PageRange(page, 1, &range) || !registry.Covers(range)) {
     ThrowRange(env, "runPage must be the start of memory that privmem mapped");
     return nullptr;
   }
   // Pages of another environment go when that one ends.
-  if (registry.OwnerOf(page, PageSize()) != args.state()) return Int(env, -EBUSY);
+  if (registry.OwnerOf(range) != state) return Answer(frame, -EBUSY);
   if (registry.IsRegular(page)) {
     ThrowRange(env, "runPage must be mapped from the vCPU: a file's page could be truncated away under a kick");
     return nullptr;
   }
-  if (registry.HasPinned(page, PageSize())) return Int(env, -EBUSY);
-  uint8_t* const exit_byte = reinterpret_cast<uint8_t*>(page) + kImmediateExit;
+  if (registry.HasPinned(range)) return Answer(frame, -EBUSY);
   uint8_t old;
   Fault fault;
-  if (SafeRead(&old, page + kImmediateExit, 1, &fault) != 1 ||
-      SafeWrite(reinterpret_cast<uintptr_t>(exit_byte), &old, 1, &fault) != 1) {
-    return Int(env, -EFAULT);
+  WatchHandlers(&frame->handlers_seen);
+  if (SafeRead(&old, page + kImmediateExit, 1, &fault) != 1 || SafeWrite(page + kImmediateExit, &old, 1, &fault) != 1) {
+    return Answer(frame, -EFAULT);
   }
-  if (KickSignal() == 0) return Int(env, -EAGAIN);
-  auto vcpu = std::make_unique<Vcpu>(args.state(), fd, reinterpret_cast<uint8_t*>(page));
-  return Int(env, args.state()->AddVcpu(std::move(vcpu)));
+  if (KickSignal() == 0) return Answer(frame, -EAGAIN);
+  return Answer(frame, state->AddVcpu(std::make_unique<Vcpu>(state, fd, reinterpret_cast<uint8_t*>(page))));
 }
 
 namespace {
 
-// Null when there is no such handle; then -EBADF is the answer.
-Vcpu* Find(Args& args) {
-  int handle;
-  if (!args.Int32(0, "vcpu", &handle)) return nullptr;
-  return args.state()->FindVcpu(handle);
-}
-
-bool IsHandle(Args& args) {
-  int handle;
-  return args.Int32(0, "vcpu", &handle);
+// `use` gets the vCPU whose handle is in the frame, and says what to answer.
+template <typename Use>
+napi_value WithVcpu(napi_env env, Use use) {
+  EnvState* state = EnvState::Of(env);
+  Vcpu* vcpu = state->FindVcpu(state->frame()->args[0]);
+  return Answer(state->frame(), vcpu == nullptr ? -EBADF : use(vcpu));
 }
 
 }  // namespace
 
-napi_value VcpuRun(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int handle, timeout_ms;
-  if (!args.Int32(0, "vcpu", &handle) || !args.Int32(1, "timeoutMs", &timeout_ms)) return nullptr;
-  Vcpu* vcpu = args.state()->FindVcpu(handle);
-  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Run(env, timeout_ms));
+napi_value VcpuRun(napi_env env, napi_callback_info) {
+  const int timeout_ms = static_cast<int>(EnvState::Of(env)->frame()->args[1]);
+  return WithVcpu(env, [=](Vcpu* vcpu) { return vcpu->Run(env, timeout_ms); });
 }
 
 napi_value VcpuStart(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  napi_value done;
-  if (!IsHandle(args) || !args.Function(1, "done", &done)) return nullptr;
-  Vcpu* vcpu = Find(args);
-  return Int(env, vcpu == nullptr ? -EBADF : vcpu->Start(env, done));
+  const Values<1> values(env, info);
+  napi_valuetype type;
+  if (napi_typeof(env, values[0], &type) != napi_ok || type != napi_function) {
+    ThrowType(env, "done must be a function");
+    return nullptr;
+  }
+  return WithVcpu(env, [&](Vcpu* vcpu) { return vcpu->Start(env, values[0]); });
 }
 
-napi_value VcpuKick(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  if (!IsHandle(args)) return nullptr;
-  Vcpu* vcpu = Find(args);
-  if (vcpu == nullptr) return Int(env, -EBADF);
-  vcpu->Kick();
-  return Int(env, 0);
+napi_value VcpuKick(napi_env env, napi_callback_info) {
+  return WithVcpu(env, [](Vcpu* vcpu) { return vcpu->Kick(); });
 }
 
-napi_value VcpuDetach(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  int handle;
-  if (!args.Int32(0, "vcpu", &handle)) return nullptr;
-  return Int(env, args.state()->TakeVcpu(handle) == nullptr ? -EBADF : 0);
+napi_value VcpuDetach(napi_env env, napi_callback_info) {
+  EnvState* state = EnvState::Of(env);
+  return Answer(state->frame(), state->TakeVcpu(state->frame()->args[0]) == nullptr ? -EBADF : 0);
 }
 
 }  // namespace privmem

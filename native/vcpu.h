@@ -24,7 +24,7 @@ class Vcpu {
   // Each returns 0 or a negated errno.
   int Run(napi_env env, int timeout_ms);
   int Start(napi_env env, napi_value done);
-  void Kick();
+  int Kick();
 
   // Runs on the JavaScript thread for every run that ended on another.
   static void Complete(napi_env env, napi_value callback, void* context, void* data);
@@ -32,10 +32,12 @@ class Vcpu {
  private:
   static void* ThreadMain(void* self);
   void ThreadLoop();
-  int RunSlice(int slice_ms, bool* limit_reached);
+  // KVM_RUN: 0 or a negated errno.
   int Enter();
-  void Leave(int result);
+  int RunSlice(int slice_ms, bool* limit_reached);
+  // Both with the mutex held.
   void Signal();
+  void Leave(int result);
 
   EnvState* state_;
   const int fd_;
@@ -53,6 +55,9 @@ class Vcpu {
   napi_ref done_ = nullptr;
   pthread_t thread_{};
 };
+
+// immediate_exit of struct kvm_run.
+void SetImmediateExit(uint8_t* run_page, uint8_t value);
 
 // The signal that interrupts KVM_RUN; its handler is installed at the first call. 0 when no real-time signal
 // is free.

@@ -1,20 +1,16 @@
 // The thread of a vCPU, and how the end of its runs reaches JavaScript.
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 
-#include "env_state.h"
 #include "registry.h"
 #include "vcpu.h"
 
 namespace privmem {
 
 namespace {
-
-constexpr unsigned long kKvmRun = 0xAE80;
 
 struct Completion {
   EnvState* state;
@@ -33,7 +29,7 @@ Vcpu::~Vcpu() {
       // Again and again: a guest that has just been entered may have missed one.
       while (running_) {
         kicked_ = true;
-        __atomic_store_n(page_ + 1, 1, __ATOMIC_SEQ_CST);
+        SetImmediateExit(page_, 1);
         Signal();
         wake_.wait_for(lock, std::chrono::milliseconds(1));
       }
@@ -88,14 +84,9 @@ void Vcpu::ThreadLoop() {
     start_ = false;
     runner_ = static_cast<pid_t>(syscall(SYS_gettid));
     lock.unlock();
-    const int result = ioctl(fd_, kKvmRun, 0UL) < 0 ? -errno : 0;
+    const int result = Enter();
     lock.lock();
-    runner_ = 0;
-    running_ = false;
-    if (result == -EINTR && kicked_) {
-      kicked_ = false;
-      __atomic_store_n(page_ + 1, 0, __ATOMIC_SEQ_CST);
-    }
+    Leave(result);
     Completion* completion = new Completion{state_, done_, result};
     done_ = nullptr;
     wake_.notify_all();

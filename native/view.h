@@ -15,16 +15,15 @@ struct View {
   napi_env env;
   napi_ref buffer;  // weak
   bool detached = false;
+  bool Overlaps(const Range& range) const { return address < range.end() && range.start < address + length; }
   // Filled when the mapping goes before the buffer: the buffer's last user keeps the address space.
-  std::vector<std::shared_ptr<Afterlife>> afterlives;
+  std::vector<std::shared_ptr<void>> afterlives;
 };
 
 // munmap(2) of a page-rounded range. Views into it are detached when `env` is given; because a thread of the
 // pool may still hold the old pointer, and because a buffer that was transferred cannot be revoked, the
 // address space of a viewed range stays occupied by anonymous pages until the buffers are gone. Returns 0 or
 // a negated errno.
-int UnmapRange(napi_env env, uintptr_t address, size_t length);
-
-napi_value MakeView(napi_env env, napi_callback_info info);
+int UnmapRange(napi_env env, const Range& range);
 
 }  // namespace privmem

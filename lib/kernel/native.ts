@@ -1,7 +1,13 @@
-/** The real kernel: the addon's functions, as they are. */
+/**
+ * The real kernel. Here arguments are checked; the addon makes the calls, and refuses what would harm this process.
+ */
 import os from 'node:os';
 import load from '../../native/load.cjs';
 import type { Kernel } from './kernel.ts';
+import { Addon, type Functions } from './native/addon.ts';
+import { fileCalls } from './native/files.ts';
+import { memoryCalls } from './native/memory.ts';
+import { vcpuCalls } from './native/vcpus.ts';
 
 let loaded: Kernel | undefined;
 
@@ -12,12 +18,10 @@ export function loadNative(): Kernel {
 }
 
 function create(): Kernel {
-  if (process.platform !== 'linux') {
-    throw new Error(`the addon makes Linux system calls, and this is ${process.platform}`);
-  }
-  if (process.arch !== 'x64' && process.arch !== 'arm64') {
-    throw new Error(`the addon knows x64 and arm64, and this is ${process.arch}`);
-  }
-  const calls = load() as Omit<Kernel, 'backend' | 'arch' | 'release'>;
-  return { backend: 'kvm', arch: process.arch, release: os.release(), ...calls };
+  const { platform, arch } = process;
+  if (platform !== 'linux') throw new Error(`the addon makes Linux system calls, and this is ${platform}`);
+  if (arch !== 'x64' && arch !== 'arm64') throw new Error(`the addon knows x64 and arm64, and this is ${arch}`);
+  const addon = new Addon(load() as Functions);
+  const calls = { ...fileCalls(addon, arch), ...memoryCalls(addon), ...vcpuCalls(addon) };
+  return { backend: 'kvm', arch, release: os.release(), ...calls };
 }

@@ -1,11 +1,9 @@
 /** ioctl as the addon makes it: buffers checked against the request, pointers placed for the time of the call. native/ioctl.cc */
+
+import * as take from '../kernel/arguments.ts';
 import { IOCTL_LENGTH_CHECKED, IOCTL_MAKES_FD } from '../kernel/kernel.ts';
-import * as take from './arguments.ts';
 import { EBADF } from './errno.ts';
 import type { Process } from './process.ts';
-
-const MAX_POINTERS = 8;
-const NOT_PAIRS = 'pointers must be pairs of an offset and a Uint8Array';
 
 const encodedSize = (request: number): number => (request >>> 16) & 0x3fff;
 
@@ -16,11 +14,7 @@ interface Patch {
 
 function patchesOf(pointers: unknown, length: number): Patch[] {
   if (pointers === undefined) return [];
-  if (!Array.isArray(pointers)) throw new TypeError('pointers must be an array');
-  if (pointers.length > MAX_POINTERS) throw new RangeError('pointers must have at most 8 entries');
-  return pointers.map((entry: unknown) => {
-    const [offset, view]: unknown[] = Array.isArray(entry) ? entry : [];
-    if (typeof offset !== 'number' || !take.isBytes(view)) throw new TypeError(NOT_PAIRS);
+  return take.pointers(pointers).map(([offset, view]) => {
     if (!Number.isInteger(offset) || offset < 0 || offset + 8 > length) {
       throw new RangeError(`pointers: an offset must leave 8 bytes in a buffer of ${length}`);
     }

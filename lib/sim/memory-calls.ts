@@ -2,10 +2,11 @@
  * The calls on memory as the waist has them: the addon's rules on arguments, the kernel's answers. Memory that is the run page of an
  * attached vCPU, or that lies under a view, is guarded as in native/sys_memory.cc; foreign memory does not exist here.
  */
+
+import * as take from '../kernel/arguments.ts';
 import { FAULT, FAULT_LENGTH } from '../kernel/kernel.ts';
 import { compare, copyIn, copyOut, fill, type Stop, strayFault } from './access.ts';
 import { madvise } from './advice.ts';
-import * as take from './arguments.ts';
 import { mmap } from './mmap.ts';
 import { PAGE_SIZE } from './page.ts';
 import type { Process } from './process.ts';
@@ -82,12 +83,7 @@ export class MemoryCalls {
   mincore(givenAddress: unknown, givenLength: unknown, givenVec: unknown): number {
     const address = take.u64(givenAddress, 'address');
     const length = take.u64(givenLength, 'length');
-    const vec = take.bytes(givenVec, 'vec');
-    const pages = (length + 4095n) >> 12n;
-    if (BigInt(vec.length) < pages) {
-      throw new RangeError(`vec must hold one byte for each of ${pages} pages, it holds ${vec.length}`);
-    }
-    return mincore(this.#process, address, length, vec);
+    return mincore(this.#process, address, length, take.pageVec(givenVec, length));
   }
 
   #access(
@@ -111,23 +107,23 @@ export class MemoryCalls {
     return stop.done;
   }
 
-  copyOut(address: unknown, buffer: unknown, fault?: unknown): number {
+  copyOut(address: unknown, givenInto: unknown, fault?: unknown): number {
     const at = take.hva(address, 'address');
-    const into = take.bytes(buffer, 'buffer');
+    const into = take.bytes(givenInto, 'into');
     const out = faultOf(fault);
     return this.#access('copyOut', at, into.length, out, (from) => copyOut(this.#process.space, from, into));
   }
 
-  copyIn(address: unknown, buffer: unknown, fault?: unknown): number {
+  copyIn(address: unknown, givenFrom: unknown, fault?: unknown): number {
     const at = take.hva(address, 'address');
-    const from = take.bytes(buffer, 'buffer');
+    const from = take.bytes(givenFrom, 'from');
     const out = faultOf(fault);
     return this.#access('copyIn', at, from.length, out, (to) => copyIn(this.#process.space, to, from));
   }
 
-  compare(address: unknown, buffer: unknown, fault?: unknown): number {
+  compare(address: unknown, givenExpected: unknown, fault?: unknown): number {
     const at = take.hva(address, 'address');
-    const expected = take.bytes(buffer, 'buffer');
+    const expected = take.bytes(givenExpected, 'expected');
     const out = faultOf(fault);
     return this.#access('compare', at, expected.length, out, (from) => compare(this.#process.space, from, expected));
   }
@@ -135,9 +131,8 @@ export class MemoryCalls {
   fill(address: unknown, length: unknown, byte: unknown, fault?: unknown): number {
     const at = take.hva(address, 'address');
     const bytes = take.u64(length, 'length');
-    const value = take.bits32(byte, 'byte');
+    const value = take.byte(byte, 'byte');
     const out = faultOf(fault);
-    if (value > 0xff) throw new RangeError('byte must be an integer between 0 and 255');
     if (bytes > 0n && BigInt(at) + bytes > END) throw new RangeError('fill goes beyond the end of the address space');
     // No mapping is longer than what a number holds exactly: a fault ends it before.
     const count = Number(bytes);

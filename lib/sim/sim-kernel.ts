@@ -1,6 +1,7 @@
 /** The simulated kernel: every call of the waist, for one process on a machine of its own. */
+
+import * as take from '../kernel/arguments.ts';
 import { CACHESTAT, CACHESTAT_LENGTH, type Int, type Kernel, STAT, STAT_LENGTH } from '../kernel/kernel.ts';
-import * as take from './arguments.ts';
 import { EBADF, ENOSYS } from './errno.ts';
 import * as calls from './file-calls.ts';
 import { ioctl } from './ioctl.ts';
@@ -105,20 +106,20 @@ export function simKernel(options: SimKernelOptions): Kernel & { readonly proces
     },
     read: (fd, into) => {
       const file = take.int32(fd, 'fd');
-      return calls.read(fileOf(file), take.bytes(into, 'buffer'));
+      return calls.read(fileOf(file), take.bytes(into, 'into'));
     },
     write: (fd, from) => {
       const file = take.int32(fd, 'fd');
-      return calls.write(fileOf(file), take.bytes(from, 'buffer'));
+      return calls.write(fileOf(file), take.bytes(from, 'from'));
     },
     pread: (givenFd, givenInto, givenOffset) => {
       const fd = take.int32(givenFd, 'fd');
-      const into = take.bytes(givenInto, 'buffer');
+      const into = take.bytes(givenInto, 'into');
       return calls.pread(fileOf(fd), into, take.s64(givenOffset, 'offset'));
     },
     pwrite: (givenFd, givenFrom, givenOffset) => {
       const fd = take.int32(givenFd, 'fd');
-      const from = take.bytes(givenFrom, 'buffer');
+      const from = take.bytes(givenFrom, 'from');
       return calls.pwrite(fileOf(fd), from, take.s64(givenOffset, 'offset'));
     },
     cachestat: (givenFd, givenOffset, givenLength, givenOut) => {

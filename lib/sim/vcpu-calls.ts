@@ -1,6 +1,7 @@
 /** The vCPU calls of the waist: checks of arguments and the pinning of run pages; the rest is KVM's. native/vcpu.cc */
+
+import * as take from '../kernel/arguments.ts';
 import { isPage } from './address-space.ts';
-import * as take from './arguments.ts';
 import { EBADF, EBUSY, EFAULT } from './errno.ts';
 import type { VcpuHost } from './kvm-host.ts';
 import { PAGE_SIZE } from './page.ts';

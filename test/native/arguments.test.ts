@@ -37,7 +37,8 @@ type Call = Exclude<keyof Kernel, 'backend' | 'arch' | 'release'>;
 type Argument = readonly [name: string, kind: Kind, good: unknown];
 
 const fd: Argument = ['fd', int32, -1];
-const buffer: Argument = ['buffer', bytes, new Uint8Array(8)];
+const into: Argument = ['into', bytes, new Uint8Array(8)];
+const from: Argument = ['from', bytes, new Uint8Array(8)];
 const address: Argument = ['address', u64, 0];
 const length: Argument = ['length', u64, 0];
 const flags: Argument = ['flags', bits32, 0];
@@ -57,10 +58,10 @@ const calls: Record<Call, readonly Argument[]> = {
   fallocate: [fd, ['mode', bits32, 0], ['offset', s64, 0], ['length', s64, 0]],
   fstat: [fd, ['out', longs(STAT_LENGTH, BigInt64Array), new BigInt64Array(STAT_LENGTH)]],
   lseek: [fd, ['offset', s64, 0], ['whence', int32, 0], ['out', longs(1, BigInt64Array), new BigInt64Array(1)]],
-  read: [fd, buffer],
-  write: [fd, buffer],
-  pread: [fd, buffer, ['offset', s64, 0]],
-  pwrite: [fd, buffer, ['offset', s64, 0]],
+  read: [fd, into],
+  write: [fd, from],
+  pread: [fd, into, ['offset', s64, 0]],
+  pwrite: [fd, from, ['offset', s64, 0]],
   cachestat: [
     fd,
     ['offset', u64, 0],
@@ -72,15 +73,15 @@ const calls: Record<Call, readonly Argument[]> = {
   mprotect: [address, length, ['prot', bits32, 0]],
   madvise: [address, length, ['advice', int32, 0]],
   mincore: [address, length, ['vec', bytes, new Uint8Array(8)]],
-  copyOut: [address, buffer, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
-  copyIn: [address, buffer, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
+  copyOut: [address, into, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
+  copyIn: [address, from, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
   fill: [
     address,
     length,
     ['byte', { types: bits32.types, ranges: [...bits32.ranges, 256, -1] }, 0],
     ['fault', fault, new BigInt64Array(FAULT_LENGTH)],
   ],
-  compare: [address, buffer, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
+  compare: [address, ['expected', bytes, new Uint8Array(8)], ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
   view: [address, ['length', u64, 1]],
   vcpuAttach: [fd, ['runPage', u64, 0]],
   vcpuRun: [handle, ['timeoutMs', int32, 0]],

@@ -1,6 +1,6 @@
 'use strict';
 // One way to live or die for each name given as the argument. "survived" on standard output is the last word of those that live.
-const kernel = require('../../../native/load.cjs')();
+const kernel = require('./kernel.cjs')();
 const guest = require('./guest.cjs');
 const trap = require('./wasm.cjs');
 

@@ -4,7 +4,7 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const kernel = require('../../../native/load.cjs')();
+const kernel = require('./kernel.cjs')();
 const { FuzzProcess } = require('./fuzz-process.cjs');
 const { fc, kinds } = require('./fuzz-values.cjs');
 
@@ -50,7 +50,9 @@ const calls = {
   vcpuKick: [vcpu],
   vcpuDetach: [vcpu],
 };
-for (const call of Object.keys(kernel)) if (!(call in calls)) throw new Error(`${call} is not tried`);
+for (const [call, value] of Object.entries(kernel)) {
+  if (typeof value === 'function' && !(call in calls)) throw new Error(`${call} is not tried`);
+}
 
 const seed = Number(process.env.PRIVMEM_SEED ?? Date.now() % 2 ** 31);
 const runs = Number(process.env.PRIVMEM_FUZZ_RUNS ?? 12_000);

@@ -1,7 +1,7 @@
 'use strict';
 // Many rounds of one kind, given as the argument with their number; then nothing more may be held than before.
 const fs = require('node:fs');
-const kernel = require('../../../native/load.cjs')();
+const kernel = require('./kernel.cjs')();
 const guest = require('./guest.cjs');
 const { holdings, mappings, settled } = require('./holdings.cjs');
 

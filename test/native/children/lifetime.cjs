@@ -1,7 +1,7 @@
 'use strict';
 // What keeps a process alive and how it ends, with vCPUs. One way for each name given as the argument.
 const fs = require('node:fs');
-const kernel = require('../../../native/load.cjs')();
+const kernel = require('./kernel.cjs')();
 const guest = require('./guest.cjs');
 
 const { CODE, ok } = guest;

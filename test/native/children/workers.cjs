@@ -1,7 +1,7 @@
 'use strict';
 // Workers and the addon. The main thread plays the way given as the argument; workers play the part in their workerData.
 const { Worker, isMainThread, workerData, parentPort } = require('node:worker_threads');
-const kernel = require('../../../native/load.cjs');
+const kernel = require('./kernel.cjs');
 const guest = require('./guest.cjs');
 const { holdings, settled } = require('./holdings.cjs');
 const trap = require('./wasm.cjs');

@@ -1,5 +1,5 @@
-/** Arguments as the addon takes them: TypeError for a wrong type, RangeError for a number out of range, both naming the argument. */
-import { EINVAL } from './errno.ts';
+/** Arguments as the waist takes them: TypeError for a wrong type, RangeError for a number out of range, both naming the argument. */
+import type { PointerPatch } from './kernel.ts';
 
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 const U64_END = 2n ** 64n;
@@ -63,10 +63,12 @@ export function text(value: Raw, name: string): string {
   return value;
 }
 
-const tagOf = (value: Raw): unknown => (ArrayBuffer.isView(value) ? Reflect.get(value, Symbol.toStringTag) : undefined);
+/** Also of arrays from another realm. */
+const hasTag = (value: ArrayBufferView, tag: string): boolean => Reflect.get(value, Symbol.toStringTag) === tag;
 
+// isView is false for proxies and for objects that only inherit.
 export function isBytes(value: Raw): value is Uint8Array {
-  return tagOf(value) === 'Uint8Array';
+  return ArrayBuffer.isView(value) && (value instanceof Uint8Array || hasTag(value, 'Uint8Array'));
 }
 
 export function bytes(value: Raw, name: string): Uint8Array {
@@ -78,17 +80,33 @@ const tooShort = (name: string, need: number, holds: number): RangeError =>
   new RangeError(`${name} must hold ${need} values, it holds ${holds}`);
 
 export function outS64(value: Raw, name: string, need: number): BigInt64Array {
-  if (tagOf(value) !== 'BigInt64Array') throw new TypeError(`${name} must be a BigInt64Array`);
+  if (!ArrayBuffer.isView(value) || !(value instanceof BigInt64Array || hasTag(value, 'BigInt64Array')))
+    throw new TypeError(`${name} must be a BigInt64Array`);
   const array = value as BigInt64Array;
   if (array.length < need) throw tooShort(name, need, array.length);
   return array;
 }
 
 export function outU64(value: Raw, name: string, need: number): BigUint64Array {
-  if (tagOf(value) !== 'BigUint64Array') throw new TypeError(`${name} must be a BigUint64Array`);
+  if (!ArrayBuffer.isView(value) || !(value instanceof BigUint64Array || hasTag(value, 'BigUint64Array')))
+    throw new TypeError(`${name} must be a BigUint64Array`);
   const array = value as BigUint64Array;
   if (array.length < need) throw tooShort(name, need, array.length);
   return array;
+}
+
+export function byte(value: Raw, name: string): number {
+  const bits = bits32(value, name);
+  if (bits > 0xff) throw new RangeError(`${name} must be an integer between 0 and 255`);
+  return bits;
+}
+
+/** The array of mincore(2): one byte for each page of `length` bytes. */
+export function pageVec(value: Raw, length: number | bigint): Uint8Array {
+  const vec = bytes(value, 'vec');
+  const pages = (BigInt(length) + 4095n) >> 12n;
+  if (BigInt(vec.length) >= pages) return vec;
+  throw new RangeError(`vec must hold one byte for each of ${pages} pages, it holds ${vec.length}`);
 }
 
 export function callback<T>(value: T, name: string): T {
@@ -96,5 +114,21 @@ export function callback<T>(value: T, name: string): T {
   return value;
 }
 
-/** Page number of an aligned address; -EINVAL otherwise. */
-export const alignedPage = (address: bigint): number => ((address & 4095n) === 0n ? Number(address >> 12n) : -EINVAL);
+const MAX_POINTERS = 8;
+
+/** Pairs of an offset and a buffer, each read once: a getter may do what it likes. That an offset fits is for the kernel to say. */
+export function pointers(value: Raw): PointerPatch[] {
+  if (!Array.isArray(value)) throw new TypeError('pointers must be an array');
+  const count = value.length;
+  if (count > MAX_POINTERS) throw new RangeError(`pointers must have at most ${MAX_POINTERS} entries`);
+  const pairs: PointerPatch[] = [];
+  for (let i = 0; i < count; i++) {
+    const entry: unknown = value[i];
+    const [offset, view]: unknown[] = Array.isArray(entry) ? entry : [];
+    if (typeof offset !== 'number' || !isBytes(view)) {
+      throw new TypeError('pointers must be pairs of an offset and a Uint8Array');
+    }
+    pairs.push([offset, view]);
+  }
+  return pairs;
+}
