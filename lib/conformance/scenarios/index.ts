@@ -1,6 +1,6 @@
 /** All scenarios, in the order in which they run. */
 import type { Scenario } from '../scenario.ts';
-import { guestMemfdCreate } from './guest-memfd/create.ts';
+import { guestMemfdScenarios } from './guest-memfd/index.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -8,6 +8,7 @@ import { memfdCreate } from './memfd/create.ts';
 import { memfdFallocate } from './memfd/fallocate.ts';
 import { memfdSealRules } from './memfd/seal-rules.ts';
 import { memfdSeals } from './memfd/seals.ts';
+import { memslotScenarios } from './memslot/index.ts';
 import { secretmem } from './secretmem/secretmem.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -19,7 +20,8 @@ export const SCENARIOS: readonly Scenario[] = [
   ...mappingMmap,
   ...mappingChange,
   ...secretmem,
-  ...guestMemfdCreate,
+  ...guestMemfdScenarios,
+  ...memslotScenarios,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */

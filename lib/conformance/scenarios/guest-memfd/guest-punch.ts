@@ -1,0 +1,151 @@
+/** Holes under a running guest: exactly the pages of the hole read zero, wherever slots lie in the file. */
+import { MADV } from '../../../uapi/index.ts';
+import { PAGE } from '../../file-kinds.ts';
+import { checkStamps, FILE_GPA, fileGuest, forGuests, GUEST_PROTECTED, GUEST_SHARED, stamp } from '../../gmem-guest.ts';
+import { halted } from '../../guest.ts';
+import { topic } from '../../scenario.ts';
+
+/** Punches a range of pages of the file; then the guest finds zeros in `zero` and its stamps elsewhere. */
+const HOLES = [
+  { from: 0, to: 3, zero: [], why: 'before the slot' },
+  { from: 9, to: 12, zero: [], why: 'behind the slot' },
+  { from: 12, to: 20, zero: [], why: 'behind the file' },
+  { from: 2, to: 4, zero: [0], why: 'over the first page of the slot' },
+  { from: 8, to: 10, zero: [5], why: 'over the last page of the slot' },
+  { from: 3, to: 5, zero: [0, 1], why: 'from the first page on' },
+  { from: 7, to: 9, zero: [4, 5], why: 'up to the last page' },
+  { from: 5, to: 7, zero: [2, 3], why: 'inside the slot' },
+  { from: 3, to: 9, zero: [0, 1, 2, 3, 4, 5], why: 'all of the slot' },
+  { from: 0, to: 12, zero: [0, 1, 2, 3, 4, 5], why: 'all of the file' },
+] as const;
+
+export const guestMemfdGuestPunch = topic(
+  'guest_memfd/guest_punch_hole',
+  { promise: 'virt/kvm/guest_memfd.c: kvm_gmem_punch_hole, kvm_gmem_invalidate_begin; Linux 6.8' },
+  (scenario) => {
+    const each = forGuests(scenario);
+
+    each('each_single_page', async (t, kind) => {
+      const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 9, first: 2, slotPages: 5 });
+      for (let page = 0; page < pages; page++) {
+        await guest.run((g) => stamp(g, gpa, pages, page));
+        file.punchHole((page + 2) * PAGE, PAGE);
+        await guest.run((g) => checkStamps(g, gpa, pages, [page], page));
+      }
+    });
+
+    each('ranges_around_and_inside_the_slot', async (t, kind) => {
+      const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 12, first: 3, slotPages: 6 });
+      for (const { from, to, zero, why } of HOLES) {
+        await guest.run((g) => stamp(g, gpa, pages, from));
+        t.accepted(file.raw.punchHole(from * PAGE, (to - from) * PAGE), `a hole ${why}`);
+        await guest.run((g) => checkStamps(g, gpa, pages, zero, from));
+      }
+    });
+
+    each('over_two_slots_of_one_file', async (t, kind) => {
+      const first = fileGuest(t, kind, { pages: 8, slotPages: 4, gpa: FILE_GPA + 64 * PAGE });
+      const { guest, file } = first;
+      const second = fileGuest(t, kind, { guest, file, slot: 2, first: 4, slotPages: 4 });
+      await guest.run((g) => {
+        stamp(g, first.gpa, 4, 1);
+        stamp(g, second.gpa, 4, 2);
+      });
+      file.punchHole(3 * PAGE, 3 * PAGE);
+      await guest.run((g) => {
+        checkStamps(g, first.gpa, 4, [3], 1);
+        checkStamps(g, second.gpa, 4, [0, 1], 2);
+      });
+    });
+
+    each('of_one_file_leaves_the_other', async (t, kind) => {
+      const one = fileGuest(t, kind, { pages: 4 });
+      const two = fileGuest(t, kind, { guest: one.guest, slot: 2, pages: 4, gpa: FILE_GPA + 4 * PAGE });
+      await one.guest.run((g) => {
+        stamp(g, one.gpa, 4, 1);
+        stamp(g, two.gpa, 4, 2);
+      });
+      two.file.punchHole(0, 2 * PAGE);
+      await one.guest.run((g) => {
+        checkStamps(g, one.gpa, 4, [], 1);
+        checkStamps(g, two.gpa, 4, [0, 1], 2);
+      });
+    });
+
+    each('hole_can_be_written_again', async (t, kind) => {
+      const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 4 });
+      for (let round = 0; round < 4; round++) {
+        await guest.run((g) => {
+          g.check(gpa, pages * PAGE, 0);
+          stamp(g, gpa, pages, round);
+          checkStamps(g, gpa, pages, [], round);
+        });
+        file.punchHole(0, pages * PAGE);
+      }
+    });
+
+    each('refused_hole_leaves_everything', async (t, kind) => {
+      const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 4 });
+      await guest.run((g) => stamp(g, gpa, pages));
+      t.refused(file.raw.punchHole(1, PAGE), 'EINVAL', 'an unaligned offset');
+      t.refused(file.raw.punchHole(0, 2 * PAGE - 1), 'EINVAL', 'an unaligned length');
+      await guest.run((g) => checkStamps(g, gpa, pages));
+    });
+
+    each('guest_that_spins_on_a_page_sees_the_hole', async (t, kind) => {
+      const { guest, file, gpa } = fileGuest(t, kind, { pages: 4 });
+      guest.load((g) => {
+        g.store(gpa + PAGE, 7);
+        g.report(0, 1);
+        g.whileEqual(gpa + PAGE, 7);
+        g.report(1, g.load(gpa + PAGE));
+      });
+      const run = guest.resume();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      file.punchHole(0, PAGE);
+      file.punchHole(PAGE, PAGE);
+      t.same(halted(await run).get(1), 0n, 'what the guest reads after the hole');
+    });
+
+    each('holes_while_the_guest_writes', async (t, kind) => {
+      const { guest, file, gpa } = fileGuest(t, kind, { pages: 4 });
+      guest.load((g) => {
+        g.repeat(400, (i) => {
+          g.store(gpa + PAGE, i.add(1));
+          g.store(gpa + 3 * PAGE, i.add(1));
+        });
+        g.report(0, g.load(gpa + 3 * PAGE));
+      });
+      const run = guest.resume();
+      for (let round = 0; round < 40; round++) {
+        file.punchHole(PAGE, PAGE);
+        if (round % 8 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      t.same(halted(await run).get(0), 400n, 'the last value on a page that has no hole');
+      await guest.run((g) => {
+        g.store(gpa + PAGE, 5);
+        g.report(0, g.load(gpa + PAGE));
+      });
+    });
+
+    forGuests(scenario, [GUEST_SHARED])('hole_through_MADV_REMOVE', async (t, kind) => {
+      const { guest, file, gpa, pages } = fileGuest(t, kind);
+      const map = t.map(file);
+      await guest.run((g) => stamp(g, gpa, pages));
+      map.advise(MADV.value.MADV_REMOVE, { offset: 2 * PAGE, length: 2 * PAGE });
+      await guest.run((g) => checkStamps(g, gpa, pages, [2, 3]));
+    });
+
+    forGuests(scenario, [GUEST_PROTECTED])('leaves_shared_memory_at_the_same_gpa', async (t, kind) => {
+      const backing = t.anonymous(8 * PAGE);
+      const { guest, file, gpa, pages } = fileGuest(t, kind, { backing });
+      await guest.run((g) => stamp(g, gpa, pages, 1));
+      guest.vm.setShared(gpa, pages * PAGE);
+      await guest.run((g) => stamp(g, gpa, pages, 2));
+      file.punchHole(0, pages * PAGE);
+      await guest.run((g) => checkStamps(g, gpa, pages, [], 2));
+      guest.vm.setPrivate(gpa, pages * PAGE);
+      await guest.run((g) => g.check(gpa, pages * PAGE, 0));
+    });
+  },
+);

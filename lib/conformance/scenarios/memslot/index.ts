@@ -1,0 +1,14 @@
+/** Scenarios of the area memslot, in the order in which they run. */
+import type { Scenario } from '../../scenario.ts';
+import { memslotChange } from './change.ts';
+import { memslotChecks } from './checks.ts';
+import { memslotAddressSpaces, memslotFlags } from './flags.ts';
+import { memslotRanges } from './ranges.ts';
+
+export const memslotScenarios: readonly Scenario[] = [
+  ...memslotChecks,
+  ...memslotFlags,
+  ...memslotAddressSpaces,
+  ...memslotRanges,
+  ...memslotChange,
+];
