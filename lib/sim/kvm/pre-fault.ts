@@ -1,6 +1,6 @@
 /** KVM_PRE_FAULT_MEMORY. virt/kvm/kvm_main.c, kvm_vcpu_pre_fault_memory; arch/x86/kvm/mmu/mmu.c, kvm_arch_vcpu_pre_fault_memory */
 import { kvm_pre_fault_memory } from '../../uapi/kvm-private.ts';
-import { EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../errno.ts';
+import { EAGAIN, EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../errno.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { writeMemoryFault } from './exits.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -43,5 +43,6 @@ function faultPage({ vm, page }: Vcpu, gfn: number): number {
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.
   if (found.kind === 'memory-fault') writeMemoryFault(page, gfn * PAGE_SIZE, found.private);
-  return -found.errno;
+  // A read of a slot neither tells the guest something nor goes on for ever.
+  return 'errno' in found ? -found.errno : -EAGAIN;
 }
