@@ -37,9 +37,12 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
 
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
 function faultPage({ vm, page }: Vcpu, gfn: number): number {
+  const { technology } = vm;
+  if (technology?.preFaults === false) return -EOPNOTSUPP;
+  if (technology?.isAlias(gfn) === true) return -EINVAL;
   if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
   const found = vm.memory.page(gfn, 'read');
-  if (found instanceof Uint8Array) return 0;
+  if (found instanceof Uint8Array) return technology?.preFaulted(gfn, vm.memory.isPrivate(gfn)) ?? 0;
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.
   if (found.kind === 'memory-fault') writeMemoryFault(page, gfn * PAGE_SIZE, found.private);
