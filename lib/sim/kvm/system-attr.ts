@@ -10,7 +10,7 @@ const ATTR = KVM_X86_SEV_ATTR.value;
 const XCOMP = BigInt(KVM_X86_SYSTEM_ATTR.value.KVM_X86_XCOMP_GUEST_SUPP);
 
 /** The value, or undefined for what there is not. The newer two came after 6.18. */
-function valueOf(machine: KvmMachine, group: number, attr: bigint): bigint | undefined {
+function attribute(machine: KvmMachine, group: number, attr: bigint): bigint | undefined {
   // No extended state: the processor has no XSAVE.
   if (group === KVM_X86_GRP.value.KVM_X86_GRP_SYSTEM) return attr === XCOMP ? 0n : undefined;
   if (group !== KVM_X86_GRP.value.KVM_X86_GRP_SEV || !machine.sev) return undefined;
@@ -34,7 +34,7 @@ function read(process: Process, arg: bigint): DataView | undefined {
 
 const AT = kvm_device_attr.offsets;
 const wanted = (machine: KvmMachine, struct: DataView): bigint | undefined =>
-  valueOf(machine, struct.getUint32(AT.group, true), struct.getBigUint64(AT.attr, true));
+  attribute(machine, struct.getUint32(AT.group, true), struct.getBigUint64(AT.attr, true));
 
 export function hasSystemAttr(machine: KvmMachine, process: Process, arg: bigint): number {
   const struct = read(process, arg);
