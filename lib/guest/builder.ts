@@ -2,10 +2,11 @@ import { ControlFlow } from './control-flow.ts';
 import type { ProgramFrame } from './frame.ts';
 import type { AccessSize } from './generator.ts';
 import type { Integer } from './numbers.ts';
-import { formatHex, toRange, toUnsigned } from './numbers.ts';
+import { formatHex, toGpa, toRange, toUnsigned } from './numbers.ts';
 import type { Pattern } from './pattern.ts';
 import { patternUnits } from './pattern.ts';
 import { CHECK_TAGS, FIRST_RESERVED_TAG, reportAddress } from './report.ts';
+import { SHARED_ALIAS } from './technology.ts';
 import type { Operand } from './value.ts';
 import { Value } from './value.ts';
 
@@ -40,11 +41,11 @@ const ATTRIBUTE_PRIVATE = 0x10n;
 /** What a guest program can do on any architecture. Addresses are guest physical; numbers are 64 bits, unsigned. */
 export class GuestBuilder extends ControlFlow {
   readonly checks: ProgramCheck[] = [];
-  readonly #reportGpa: number;
+  protected readonly reportGpa: number;
 
   constructor(frame: ProgramFrame, reportGpa: number) {
     super(frame);
-    this.#reportGpa = reportGpa;
+    this.reportGpa = reportGpa;
   }
 
   load(gpa: Operand, options: AccessOptions = {}): Value {
@@ -91,14 +92,14 @@ export class GuestBuilder extends ControlFlow {
     const [result, at, expected, actual] = [frame.newValue(), frame.newValue(), frame.newValue(), frame.newValue()];
     const slots = { gpa: at.slot, expected: expected.slot, actual: actual.slot };
     code.check(address, count, units, passed, slots);
-    this.#send(CHECK_TAGS.FAILED, id);
-    this.#send(CHECK_TAGS.GPA, at);
-    this.#send(CHECK_TAGS.EXPECTED, expected);
-    this.#send(CHECK_TAGS.ACTUAL, actual);
+    this.send(CHECK_TAGS.FAILED, id);
+    this.send(CHECK_TAGS.GPA, at);
+    this.send(CHECK_TAGS.EXPECTED, expected);
+    this.send(CHECK_TAGS.ACTUAL, actual);
     code.move(result.slot, { constant: 0n });
     code.jump(end);
     code.bind(passed);
-    this.#send(CHECK_TAGS.PASSED, id);
+    this.send(CHECK_TAGS.PASSED, id);
     code.move(result.slot, { constant: 1n });
     code.bind(end);
     return result;
@@ -149,10 +150,10 @@ export class GuestBuilder extends ControlFlow {
   /** Gives a value to the host under a tag (0 ... FIRST_RESERVED_TAG - 1). RangeError for other tags. */
   report(tag: number, value: Operand): void {
     if (tag >= FIRST_RESERVED_TAG) throw new RangeError(`report tag ${tag}: ${FIRST_RESERVED_TAG} and up are reserved`);
-    reportAddress(tag, this.#reportGpa);
+    reportAddress(tag, this.reportGpa);
     this.frame.source(value, 'report value');
     this.frame.note(`report ${tag}`);
-    this.#send(tag, value);
+    this.send(tag, value);
   }
 
   /** Spins as long as memory holds the value: until another vCPU or the host changes it. */
@@ -180,6 +181,14 @@ export class GuestBuilder extends ControlFlow {
     return this.hypercall(MAP_GPA_RANGE, gpa, pages, attributes);
   }
 
+  /**
+   * The address at which a protected guest reaches the shared side of `gpa`; plain guests have none. For constants a number, for values a
+   * value.
+   */
+  shared(gpa: Operand): Operand {
+    return gpa instanceof Value ? gpa.add(SHARED_ALIAS) : toGpa(gpa, 'shared gpa') + SHARED_ALIAS;
+  }
+
   /** All memory accesses before it happen before all behind it. */
   fence(): void {
     this.frame.note('fence');
@@ -197,8 +206,9 @@ export class GuestBuilder extends ControlFlow {
     this.frame.touched.push(toRange(gpa, size, 'touch'));
   }
 
-  #send(tag: number, value: Operand): void {
-    const address = BigInt(reportAddress(tag, this.#reportGpa));
+  /** Gives a value to the host, in whatever way this guest can. */
+  protected send(tag: number, value: Operand): void {
+    const address = BigInt(reportAddress(tag, this.reportGpa));
     this.frame.code.store({ constant: address }, this.frame.source(value, 'report'), 8);
   }
 }

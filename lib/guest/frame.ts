@@ -1,6 +1,7 @@
 import type { BinaryOperation, CodeGenerator, Source } from './generator.ts';
 import type { GpaRange } from './numbers.ts';
 import { toGpa, toRange } from './numbers.ts';
+import { withoutAlias } from './technology.ts';
 import type { Operand, ValueOwner } from './value.ts';
 import { sourceOf, Value, Variable } from './value.ts';
 
@@ -55,8 +56,9 @@ export class ProgramFrame implements ValueOwner {
   /** An address operand; a known one is also remembered as touched. */
   address(gpa: Operand, size: Operand, what: string): Source {
     if (gpa instanceof Value) return this.source(gpa, `${what} gpa`);
-    if (size instanceof Value) this.touched.push({ gpa: toGpa(gpa, `${what} gpa`), size: 1 });
-    else this.touched.push(toRange(gpa, size, what));
+    const { gpa: start, size: length } =
+      size instanceof Value ? { gpa: toGpa(gpa, `${what} gpa`), size: 1 } : toRange(gpa, size, what);
+    this.touched.push({ gpa: withoutAlias(start), size: length });
     return this.source(gpa, `${what} gpa`);
   }
 

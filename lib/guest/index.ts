@@ -24,6 +24,8 @@ export {
   readReport,
   reportAddress,
 } from './report.ts';
+export type { GuestTechnology, SideBit } from './technology.ts';
+export { END_PORT, GHCB_GPA, SHARED_ALIAS, SIDE_BIT } from './technology.ts';
 export type { Comparison, Operand } from './value.ts';
 export { Value, Variable } from './value.ts';
 export * as x64 from './x64/index.ts';

@@ -3,6 +3,7 @@ import { ProgramFrame, type ProgramNote } from './frame.ts';
 import type { GpaRange, Integer } from './numbers.ts';
 import { mergeRanges, toGpa, toRange } from './numbers.ts';
 import { REPORT_GPA, REPORT_WINDOW_SIZE } from './report.ts';
+import type { GuestTechnology } from './technology.ts';
 import { X64Builder } from './x64/builder.ts';
 import { disassemble } from './x64/disassemble.ts';
 import type { HypercallInstruction } from './x64/generator.ts';
@@ -15,7 +16,12 @@ export interface ProgramOptions {
   readonly arch: 'x64';
   /** Where the first byte will be placed (default {@link DEFAULT_BASE}). Programs run at that address only. */
   readonly base?: Integer;
-  /** Default `vmcall` (Intel); processors of AMD know `vmmcall`. */
+  /**
+   * What protects the guest (default: nothing). Then memory is private at its gpa and shared at `g.shared(gpa)`, and reports, conversions and
+   * the end go the technology's own way. It must be what the VM is: the instructions differ.
+   */
+  readonly technology?: GuestTechnology;
+  /** Default `vmcall` (Intel); processors of AMD know `vmmcall`, which SEV guests have by default. */
   readonly hypercall?: HypercallInstruction;
   /** Start of the report window: page-aligned, and no memslot may back it (default {@link REPORT_GPA}). */
   readonly reportGpa?: Integer;
@@ -24,6 +30,7 @@ export interface ProgramOptions {
 /** A finished program: bytes for guest memory and what a host must know to run them. */
 export interface GuestProgram {
   readonly arch: 'x64';
+  readonly technology: GuestTechnology;
   /** The vCPU runs 64-bit code with guest physical = virtual addresses. */
   readonly mode: 64;
   /** Address of the first byte. */
@@ -59,9 +66,11 @@ export function program(options: ProgramOptions, write: (g: X64Builder) => void)
   const base = toGpa(options.base ?? DEFAULT_BASE, 'base');
   const reportGpa = toGpa(options.reportGpa ?? REPORT_GPA, 'reportGpa');
   if (reportGpa % REPORT_WINDOW_SIZE !== 0) throw new RangeError('reportGpa must be page-aligned');
-  const generator = new X64Generator(base, options.hypercall ?? 'vmcall');
+  const { technology = 'none' } = options;
+  const amd = technology.startsWith('sev');
+  const generator = new X64Generator(base, options.hypercall ?? (amd ? 'vmmcall' : 'vmcall'), technology);
   const frame = new ProgramFrame(generator);
-  const builder = new X64Builder(frame, reportGpa, generator);
+  const builder = new X64Builder(frame, reportGpa, generator, technology);
   write(builder);
   builder.halt();
   frame.finish();
@@ -70,6 +79,7 @@ export function program(options: ProgramOptions, write: (g: X64Builder) => void)
   const own = [toRange(base, size, 'program'), toRange(reportGpa, REPORT_WINDOW_SIZE, 'report window')];
   return {
     arch: 'x64',
+    technology,
     mode: 64,
     base,
     entry: base,

@@ -17,6 +17,8 @@ export interface VcpuHost {
 
 export interface KvmHost {
   readonly vcpus: VcpuHost;
+  /** Further devices by path: /dev/sev. */
+  readonly devices?: ReadonlyMap<string, (flags: number) => SimFile>;
   /** open("/dev/kvm"): the file, or a negated errno. `flags` as open(2) got them. */
   open(flags: number): SimFile | number;
 }

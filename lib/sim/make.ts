@@ -33,7 +33,7 @@ function reopen(process: Process, fd: number, flags: number): number {
   return install(process, file.reopen(flags & ~O_ONLY_OPEN));
 }
 
-/** Knows /proc/self/fd, /dev/null, and /dev/kvm when there is a KVM. */
+/** Knows /proc/self/fd, /dev/null, and /dev/kvm (and what belongs to it) when there is a KVM. */
 export function open(process: Process, kvm: KvmHost | undefined, path: string, flags: number): number {
   const bytes = new TextEncoder().encode(path).length;
   if (bytes >= PATH_MAX) return -ENAMETOOLONG;
@@ -41,12 +41,14 @@ export function open(process: Process, kvm: KvmHost | undefined, path: string, f
   if (reserved < 0) return reserved;
   const descriptor = OF_DESCRIPTOR.exec(path)?.[1];
   if (descriptor !== undefined) return reopen(process, Number(descriptor), flags);
-  const exists = path === '/dev/null' || (path === '/dev/kvm' && kvm !== undefined);
+  const device = kvm?.devices?.get(path);
+  const exists = path === '/dev/null' || (path === '/dev/kvm' && kvm !== undefined) || device !== undefined;
   if (!exists) return -ENOENT;
   if ((flags & (O_CREAT | O_EXCL)) === (O_CREAT | O_EXCL)) return -EEXIST;
   const { arch } = process.profile;
   if ((flags & O_DIRECTORY[arch]) !== 0) return -ENOTDIR;
   if (path === '/dev/kvm' && kvm !== undefined) return install(process, kvm.open(flags));
+  if (device !== undefined) return install(process, device(flags));
   return install(process, new DevNullFile(flags & ~O_ONLY_OPEN, process.nextInode(), process.profile));
 }
 

@@ -2,6 +2,7 @@
 import { AddressSpace } from './address-space.ts';
 import { FdTable } from './fd-table.ts';
 import { PAGE_SIZE } from './page.ts';
+import { PhysicalMemory } from './physical.ts';
 import type { Profile } from './profile.ts';
 import { UserMemory } from './user-memory.ts';
 
@@ -34,6 +35,7 @@ export class Process {
   readonly fds: FdTable;
   readonly space: AddressSpace;
   readonly user: UserMemory;
+  readonly physical = new PhysicalMemory();
   readonly memlockLimit: number;
   readonly ram: number;
   readonly memfdNoexec: 0 | 1 | 2;

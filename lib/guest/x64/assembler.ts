@@ -236,4 +236,24 @@ export class Assembler extends AssemblerCore {
   vmmcall(): this {
     return this.emit('vmmcall');
   }
+  /** From an SEV-ES or SEV-SNP guest to the hypervisor, as the GHCB MSR says. */
+  vmgexit(): this {
+    return this.emit('vmgexit');
+  }
+  /** SEV-SNP: rax is the address, ecx the page size (0: 4 KiB), edx whether the page is to be valid; eax and CF tell the outcome. */
+  pvalidate(): this {
+    return this.emit('pvalidate');
+  }
+  /** TDX: rax is the leaf; what else is read and written depends on it. */
+  tdcall(): this {
+    return this.emit('tdcall');
+  }
+  /** Memory holds a limit of 2 bytes and a base. */
+  lgdt(address: Memory): this {
+    return this.emit('lgdt', [address]);
+  }
+  /** Return to another code segment: offset and selector are on the stack. Not in 64-bit code. */
+  retf(): this {
+    return this.emit('retf');
+  }
 }

@@ -1,11 +1,14 @@
-import { GuestBuilder } from '../builder.ts';
+import { GuestBuilder, type MapGpaRangeOptions } from '../builder.ts';
 import type { ProgramFrame } from '../frame.ts';
 import type { Integer } from '../numbers.ts';
 import { toUnsigned } from '../numbers.ts';
-import type { Operand, Value } from '../value.ts';
+import { reportAddress } from '../report.ts';
+import { type GuestTechnology, SIDE_BIT } from '../technology.ts';
+import { type Operand, Value } from '../value.ts';
 import type { Assembler } from './assembler.ts';
 import type { X64Generator } from './generator.ts';
 import type { Register64 } from './operands.ts';
+import { exchange, ghcbWrite, msrProtocol, tdvmcall } from './secure.ts';
 
 export interface CpuidValues {
   readonly eax: Value;
@@ -14,16 +17,126 @@ export interface CpuidValues {
   readonly edx: Value;
 }
 
+const PAGE = 4096n;
+const SHARED = 1n << BigInt(SIDE_BIT.tdx?.bit ?? 0);
+/** GHCB MSR: page state change. */
+const PAGE_STATE = 0x014n;
+const NO_UPDATE = 255;
+const TDVMCALL = { mmio: 48, mapGpa: 0x1_0001 } as const;
+const TDCALL_ACCEPT = 6;
+
 type PortSize = 1 | 2 | 4;
 const ACCUMULATOR = { 1: 'al', 2: 'ax', 4: 'eax' } as const;
 
 /** The operations of x86-64 guests: everything of {@link GuestBuilder}, ports, MSRs, CPUID and plain instructions. */
 export class X64Builder extends GuestBuilder {
   readonly #generator: X64Generator;
+  readonly #technology: GuestTechnology;
 
-  constructor(frame: ProgramFrame, reportGpa: number, generator: X64Generator) {
+  constructor(
+    frame: ProgramFrame,
+    reportGpa: number,
+    generator: X64Generator,
+    technology: GuestTechnology = 'none',
+  ) {
     super(frame, reportGpa);
     this.#generator = generator;
+    this.#technology = technology;
+  }
+
+  /** Sealed guests cannot write where there is no memory: they hand over what they would have written. */
+  protected override send(tag: number, value: Operand): void {
+    if (this.#technology !== 'tdx' && this.#technology !== 'sev-es' && this.#technology !== 'sev-snp') {
+      super.send(tag, value);
+      return;
+    }
+    const gpa = BigInt(reportAddress(tag, this.reportGpa));
+    const a = this.#generator.get('rax', this.frame.source(value, 'report')).assembler;
+    if (this.#technology !== 'tdx') {
+      ghcbWrite(a, gpa);
+      return;
+    }
+    a.mov('r15', 'rax').mov('r12d', 8).mov('r13d', 1).mov('r14', gpa | SHARED);
+    tdvmcall(a, TDVMCALL.mmio);
+  }
+
+  /**
+   * Asks the host to make pages private or shared in the technology's own way, and does the guest's part: SEV-SNP page by page by the GHCB MSR,
+   * with PVALIDATE; TDX with MapGPA, accepting pages that became private. Others as {@link GuestBuilder.mapGpaRange}. 0 means done.
+   */
+  override mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
+    if (this.#technology === 'sev-snp') return this.#changePages(gpa, pages, options.private);
+    if (this.#technology !== 'tdx') return super.mapGpaRange(gpa, pages, options);
+    const start = this.variable(gpa);
+    const size = pages instanceof Value ? pages.mul(PAGE) : BigInt(pages) * PAGE;
+    const result = this.variable(this.mapGpa(options.private ? start : start.or(SHARED), size));
+    if (options.private) {
+      this.when(result.eq(0), () => {
+        this.repeat(pages, (i, leave) => {
+          result.set(this.acceptPage(start.add(i.mul(PAGE))));
+          this.when(result.ne(0), leave);
+        });
+      });
+    }
+    return result;
+  }
+
+  #changePages(gpa: Operand, pages: Operand, isPrivate: boolean): Value {
+    const start = this.variable(gpa);
+    const result = this.variable(0);
+    this.repeat(pages, (i, leave) => {
+      const page = start.add(i.mul(PAGE));
+      if (!isPrivate) result.set(this.pvalidate(page, false));
+      this.when(result.eq(0), () => result.set(this.pageState(page, isPrivate)));
+      if (isPrivate) this.when(result.eq(0), () => result.set(this.pvalidate(page, true)));
+      this.when(result.ne(0), leave);
+    });
+    return result;
+  }
+
+  /** SEV-SNP: asks the hypervisor for one page by the GHCB MSR. The error code of the answer; 0 means done. */
+  pageState(gpa: Operand, isPrivate: boolean): Value {
+    const request = BigInt(isPrivate ? 1 : 2) << 52n;
+    const value = this.variable(gpa).or(request | PAGE_STATE);
+    this.frame.note('page state');
+    const a = this.#generator.get('rax', this.frame.source(value, 'page state')).assembler;
+    exchange(a.mov('rdx', 'rax').shr('rdx', 32)).mov('eax', 'edx');
+    return this.#keep('rax');
+  }
+
+  /** SEV-SNP: 0 means done, 255 that the page was in that state already, others are the processor's codes. The page must be mapped. */
+  pvalidate(gpa: Operand, valid: boolean): Value {
+    const source = this.frame.address(gpa, 4096, 'pvalidate');
+    this.frame.note('pvalidate');
+    const a = this.#generator.get('rax', source).assembler;
+    a.xor('ecx', 'ecx').mov('edx', valid ? 1 : 0).pvalidate();
+    a.mov('ecx', NO_UPDATE).cmov('b', 'eax', 'ecx');
+    return this.#keep('rax');
+  }
+
+  /** SEV-ES and SEV-SNP: one request of the GHCB's MSR protocol; its answer. */
+  ghcbRequest(request: Integer): Value {
+    const value = toUnsigned(request, 64, 'GHCB request');
+    this.frame.note(`GHCB request 0x${value.toString(16)}`);
+    msrProtocol(this.#asm, value).shl('rdx', 32).or('rax', 'rdx');
+    return this.#keep('rax');
+  }
+
+  /** TDX: TDG.VP.VMCALL<MapGPA>; a gpa with the shared bit asks for shared memory. The status. */
+  mapGpa(gpa: Operand, size: Operand): Value {
+    const [start, length] = [this.frame.source(gpa, 'mapGpa gpa'), this.frame.source(size, 'mapGpa size')];
+    this.frame.note('MapGPA');
+    const a = this.#generator.get('r12', start).get('r13', length).assembler;
+    tdvmcall(a, TDVMCALL.mapGpa);
+    return this.#keep('r10');
+  }
+
+  /** TDX: TDG.MEM.PAGE.ACCEPT of 4 KiB. The status of the TDX module. */
+  acceptPage(gpa: Operand): Value {
+    const source = this.frame.address(gpa, 4096, 'acceptPage');
+    this.frame.note('accept page');
+    this.#generator.get('rcx', source).assembler.mov('eax', TDCALL_ACCEPT).tdcall();
+    return this.#keep('rax');
   }
 
   /** Writes the low `size` bytes (default 4) to an I/O port: a KVM_EXIT_IO. */

@@ -96,13 +96,19 @@ function toggled(mode: Mode, prefixes: Prefixes): 16 | 32 {
   return (mode === 16) === prefixes.operandSize ? 32 : 16;
 }
 
+/** Whether of the prefixes that can be part of an opcode these are there and no others. */
+function hasExactly({ operandSize, repeat }: Prefixes, mandatory: InstructionForm['mandatory']): boolean {
+  const wanted = mandatory === 0xf3 ? 'rep' : mandatory === 0xf2 ? 'repne' : undefined;
+  return operandSize === (mandatory === 0x66) && repeat === wanted;
+}
+
 /** Whether a candidate is what the prefixes and the following byte say. */
 function applies(form: InstructionForm, prefixes: Prefixes, next: number, mode: Mode): boolean {
   if (form.opcode.length === 3) {
-    // In this crowded corner of the opcode map prefixes make other instructions (f2 before vmmcall: vmgexit).
-    return form.opcode[2] === next && !prefixes.operandSize && prefixes.repeat === undefined && !prefixes.lock;
+    // In this crowded corner of the opcode map prefixes make other instructions (f3 before vmmcall: vmgexit).
+    return form.opcode[2] === next && hasExactly(prefixes, form.mandatory) && !prefixes.lock;
   }
-  if (form.mandatoryRep && prefixes.repeat !== 'rep') return false;
+  if (form.mandatory === 0xf3 && prefixes.repeat !== 'rep') return false;
   if (form.only !== undefined && (form.only === 'long') !== (mode === 64)) return false;
   const memory = takesModrm(form) && next < 0xc0;
   if (memory ? form.operands.some((spec) => spec[0] === 'R') : form.operands.includes('M')) return false;

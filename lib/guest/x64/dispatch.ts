@@ -27,7 +27,7 @@ function build(twoByte: boolean): DispatchTable {
         if (digits !== undefined && digits !== digit) continue;
         const place = table[value * 8 + digit] ?? [];
         // The special case (a whole ModRM byte, a mandatory prefix) must be seen before the general one.
-        if (modrm !== undefined || form.mandatoryRep) place.unshift(form);
+        if (modrm !== undefined || form.mandatory !== undefined) place.unshift(form);
         else place.push(form);
       }
     }

@@ -40,7 +40,8 @@ function littleEndian(value: bigint, size: number): number[] {
 function prefixes(form: InstructionForm, slots: Slots, options: EncodeOptions): number[] {
   const bytes: number[] = [];
   if (options.lock) bytes.push(0xf0);
-  if (options.repeat !== undefined || form.mandatoryRep) bytes.push(options.repeat === 'repne' ? 0xf2 : 0xf3);
+  if (form.mandatory !== undefined) bytes.push(form.mandatory);
+  else if (options.repeat !== undefined) bytes.push(options.repeat === 'repne' ? 0xf2 : 0xf3);
   const { mode } = options;
   if (slots.rm?.kind === 'memory' && slots.rm.addressBits !== mode) bytes.push(0x67);
   const sized = form.width !== 'byte' && form.width !== 'fixed';

@@ -33,7 +33,8 @@ export type Semantics =
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'fence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps')
   | ('clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
-  | ('int3' | 'ud2' | 'hypercall' | 'cmpxchg' | 'xadd' | 'invlpg');
+  | ('int3' | 'ud2' | 'hypercall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt' | 'ret-far')
+  | ('vmgexit' | 'pvalidate' | 'tdcall');
 
 export type Mnemonic =
   | ('add' | 'or' | 'adc' | 'sbb' | 'and' | 'sub' | 'xor' | 'cmp' | 'test')
@@ -42,7 +43,8 @@ export type Mnemonic =
   | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'loope' | 'loopne')
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'mfence' | 'lfence' | 'sfence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps' | 'clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
-  | ('int3' | 'ud2' | 'vmcall' | 'vmmcall' | 'cmpxchg' | 'xadd' | 'invlpg');
+  | ('int3' | 'ud2' | 'vmcall' | 'vmmcall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt' | 'retf')
+  | ('vmgexit' | 'pvalidate' | 'tdcall');
 
 /**
  * Whether KVM's software instruction emulator runs the form, as found by running it on a KVM that emulates every guest
@@ -63,8 +65,8 @@ export interface InstructionForm {
   readonly digit?: number;
   /** The low four bits of the last opcode byte are a condition code. */
   readonly conditional?: true;
-  /** F3 as part of the opcode (pause). */
-  readonly mandatoryRep?: true;
+  /** A prefix that is part of the opcode: F3 for pause and vmgexit, F2 for pvalidate, 66 for tdcall. */
+  readonly mandatory?: 0x66 | 0xf2 | 0xf3;
   /** Valid in 64-bit code only, or everywhere but there. */
   readonly only?: 'long' | 'legacy';
   /** LOCK is allowed when the destination is memory. */

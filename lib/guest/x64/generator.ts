@@ -9,15 +9,19 @@ import type {
 } from '../generator.ts';
 import { formatHex } from '../numbers.ts';
 import type { PatternUnits } from '../pattern.ts';
+import { END_PORT, type GuestTechnology } from '../technology.ts';
 import type { Memory } from './assembler.ts';
 import { Assembler, Label } from './assembler.ts';
 import type { Bits, Condition, Register64 } from './operands.ts';
+import { registerGhcb, tdvmcall } from './secure.ts';
 
 /** The instruction that traps to KVM: Intel processors know the first, AMD processors the second. */
 export type HypercallInstruction = 'vmcall' | 'vmmcall';
 
 const CONDITION: Readonly<Record<Relation, Condition>> = { eq: 'e', ne: 'ne', lt: 'b', le: 'be', gt: 'a', ge: 'ae' };
 const HYPERCALL_PARAMETERS: readonly Register64[] = ['rbx', 'rcx', 'rdx', 'rsi'];
+/** TDG.VP.VMCALL<Instruction.IO>. */
+const TDVMCALL_IO = 30;
 const FRAME_ALIGNMENT = 4096;
 /** Larger frames would need addresses beyond a signed 32-bit displacement; nothing sensible comes near. */
 const MAX_SLOTS = 1 << 20;
@@ -26,14 +30,17 @@ const MAX_SLOTS = 1 << 20;
 export class X64Generator implements CodeGenerator {
   readonly assembler: Assembler;
   readonly #hypercall: HypercallInstruction;
+  readonly #technology: GuestTechnology;
   readonly #frame: Label;
 
-  constructor(base: number, hypercall: HypercallInstruction) {
+  constructor(base: number, hypercall: HypercallInstruction, technology: GuestTechnology = 'none') {
+    this.#technology = technology;
     this.assembler = new Assembler(64, base);
     this.#hypercall = hypercall;
     this.#frame = this.assembler.label('frame');
     // String instructions count upwards only when told; the state at entry is the host's business, so say it.
     this.assembler.cld().mov('rbp', this.#frame);
+    if (technology === 'sev-snp') registerGhcb(this.assembler);
   }
 
   get offset(): number {
@@ -175,6 +182,11 @@ export class X64Generator implements CodeGenerator {
   halt(): void {
     const again = this.assembler.label();
     // Whoever runs the vCPU again gets the same answer instead of whatever lies behind the program.
+    if (this.#technology === 'tdx') {
+      const a = this.assembler.bind(again).mov('r12d', 1).mov('r13d', 1).mov('r14d', END_PORT).xor('r15d', 'r15d');
+      tdvmcall(a, TDVMCALL_IO).jmp(again);
+      return;
+    }
     this.assembler.bind(again).hlt().jmp(again);
   }
 

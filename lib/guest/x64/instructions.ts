@@ -1,6 +1,6 @@
 import type { Emulation, InstructionForm, Mnemonic, OperandSpec, Semantics, Width } from './form.ts';
 
-type Extras = Partial<Pick<InstructionForm, 'digit' | 'conditional' | 'mandatoryRep' | 'only' | 'lock' | 'repeat'>> & {
+type Extras = Partial<Pick<InstructionForm, 'digit' | 'conditional' | 'mandatory' | 'only' | 'lock' | 'repeat'>> & {
   semantics?: Semantics;
   emulation?: Emulation;
 };
@@ -166,7 +166,7 @@ const MACHINE: readonly InstructionForm[] = [
   form('out', 'byte', [0xee], ['DX', 'AL']),
   form('out', 'port', [0xef], ['DX', 'rAX']),
   form('hlt', 'fixed', [0xf4]),
-  form('pause', 'fixed', [0x90], [], { mandatoryRep: true }),
+  form('pause', 'fixed', [0x90], [], { mandatory: 0xf3 }),
   form('nop', 'fixed', [0x90]),
   form('nop', 'full', [0x0f, 0x1f], ['Ev'], { digit: 0 }),
   form('mfence', 'fixed', [0x0f, 0xae, 0xf0], [], { semantics: 'fence' }),
@@ -188,6 +188,12 @@ const MACHINE: readonly InstructionForm[] = [
   form('ud2', 'fixed', [0x0f, 0x0b]),
   form('vmcall', 'fixed', [0x0f, 0x01, 0xc1], [], { semantics: 'hypercall', emulation: 'no' }),
   form('vmmcall', 'fixed', [0x0f, 0x01, 0xd9], [], { semantics: 'hypercall', emulation: 'no' }),
+  form('lgdt', 'fixed', [0x0f, 0x01], ['M'], { digit: 2 }),
+  form('retf', 'fixed', [0xcb], [], { semantics: 'ret-far', only: 'legacy' }),
+  // Of SEV-ES, SEV-SNP and TDX guests; elsewhere vmgexit is vmmcall, and the other two are undefined.
+  form('vmgexit', 'fixed', [0x0f, 0x01, 0xd9], [], { mandatory: 0xf3, emulation: 'no' }),
+  form('pvalidate', 'fixed', [0x0f, 0x01, 0xff], [], { mandatory: 0xf2, emulation: 'no' }),
+  form('tdcall', 'fixed', [0x0f, 0x01, 0xcc], [], { mandatory: 0x66, emulation: 'no' }),
 ];
 
 /**

@@ -1,5 +1,6 @@
 import type { GpaRange, Integer } from '../numbers.ts';
 import { formatHex, toGpa, toRange } from '../numbers.ts';
+import { SHARED_ALIAS, type SideBit } from '../technology.ts';
 
 const PAGE = 4096;
 const LARGE_PAGE = 2 ** 21;
@@ -18,6 +19,8 @@ export interface PageTableOptions {
   readonly at: Integer;
   /** What to map, in bytes; rounded outwards to 2 MiB pages. */
   readonly ranges: Iterable<GpaRange>;
+  /** Protected guests: ranges are mapped as private memory, and once more {@link SHARED_ALIAS} higher as shared memory. */
+  readonly sides?: SideBit;
   /** Room for the tables in bytes; RangeError when they need more. */
   readonly capacity?: number;
 }
@@ -42,22 +45,34 @@ export function identityPageTables(options: PageTableOptions): PageTables {
   // Which table an entry of another leads to; reading addresses back out of entries would only obscure it.
   const children = new Map<string, number>();
 
+  const { sides } = options;
+  const mark = sides === undefined ? 0n : 1n << BigInt(sides.bit);
+  const main = sides?.marks === 'private' ? mark : 0n;
+
   const child = (parent: number, entry: number): number => {
     const key = `${parent}/${entry}`;
     const known = children.get(key);
     if (known !== undefined) return known;
     const index = tables.push(new BigUint64Array(ENTRIES)) - 1;
     children.set(key, index);
-    setEntry(tables, parent, entry, BigInt(gpa + index * PAGE) | PRESENT_WRITABLE);
+    setEntry(tables, parent, entry, BigInt(gpa + index * PAGE) | PRESENT_WRITABLE | main);
     return index;
+  };
+
+  const map = (at: number, page: number, bits: bigint): void => {
+    const directory = child(child(0, Math.floor(at / ENTRIES / ENTRIES)), Math.floor(at / ENTRIES) % ENTRIES);
+    setEntry(tables, directory, at % ENTRIES, BigInt(page * LARGE_PAGE) | PRESENT_WRITABLE | LARGE | bits);
   };
 
   for (const range of [LOW_MEMORY, ...options.ranges]) {
     const { gpa: start, size } = toRange(range.gpa, range.size, 'mapped range');
-    if (start + size > IDENTITY_LIMIT) throw new RangeError(`mapped range: ${formatHex(start + size)} exceeds 47 bits`);
+    const limit = sides === undefined ? IDENTITY_LIMIT : SHARED_ALIAS;
+    if (start + size > limit) {
+      throw new RangeError(`mapped range: ${formatHex(start + size)} exceeds ${Math.log2(limit)} bits`);
+    }
     for (let page = Math.floor(start / LARGE_PAGE); page * LARGE_PAGE < start + size; page++) {
-      const directory = child(child(0, Math.floor(page / ENTRIES / ENTRIES)), Math.floor(page / ENTRIES) % ENTRIES);
-      setEntry(tables, directory, page % ENTRIES, BigInt(page * LARGE_PAGE) | PRESENT_WRITABLE | LARGE);
+      map(page, page, main);
+      if (sides !== undefined) map(page + SHARED_ALIAS / LARGE_PAGE, page, mark ^ main);
     }
   }
 

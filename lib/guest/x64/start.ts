@@ -1,8 +1,10 @@
 import type { Integer } from '../numbers.ts';
 import { formatHex } from '../numbers.ts';
 import type { GuestProgram } from '../program.ts';
+import { SIDE_BIT, type SideBit } from '../technology.ts';
 import type { ModeRegisters } from './modes.ts';
 import { longMode } from './modes.ts';
+import { resetPage } from './reset-page.ts';
 import { identityPageTables } from './paging.ts';
 
 /** Interrupts off, direction up; bit 1 always reads as one. */
@@ -27,19 +29,27 @@ export interface StartState {
 export interface StartOptions {
   /** Where the page tables go (default 0x1000); they must not overlap the program. */
   readonly pageTables?: Integer;
+  /** How page tables say private and shared. Default: as the program's technology has it. */
+  readonly sides?: SideBit;
   /** Initial stack pointer: programs of operations use no stack, `asm` might (default 0). */
   readonly stack?: Integer;
 }
 
-/** How to start a program in long mode. Throws RangeError when page tables and program overlap. */
+/**
+ * How to start a program in long mode. A TDX program starts at the reset vector by itself: its memory has a page there, and the registers are
+ * not the host's to set.
+ * Throws RangeError when page tables and program overlap. */
 export function startState(program: GuestProgram, options: StartOptions = {}): StartState {
-  const tables = identityPageTables({ at: options.pageTables ?? 0x1000, ranges: program.touches });
+  const sides = options.sides ?? SIDE_BIT[program.technology];
+  const at = options.pageTables ?? 0x1000;
+  const tables = identityPageTables({ at, ranges: program.touches, ...(sides === undefined ? {} : { sides }) });
   const end = tables.gpa + tables.usedBytes;
   if (tables.gpa < program.base + program.size && program.base < end) {
     throw new RangeError(`the page tables (${formatHex(tables.gpa)} to ${formatHex(end)}) overlap the program`);
   }
   return {
     memory: [
+      ...(program.technology === 'tdx' ? [resetPage(program.entry, tables.cr3)] : []),
       { gpa: program.base, bytes: program.bytes },
       { gpa: tables.gpa, bytes: tables.bytes },
     ],

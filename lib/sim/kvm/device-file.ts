@@ -3,9 +3,11 @@ import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_VM,
   KVM_GET_API_VERSION,
+  KVM_GET_DEVICE_ATTR,
   KVM_GET_MSR_INDEX_LIST,
   KVM_GET_SUPPORTED_CPUID,
   KVM_GET_VCPU_MMAP_SIZE,
+  KVM_HAS_DEVICE_ATTR,
 } from '../../uapi/index.ts';
 import { E2BIG, EFAULT, EINVAL, EPERM } from '../errno.ts';
 import { type FileStat, SimFile } from '../file.ts';
@@ -16,6 +18,7 @@ import { supportedCpuid, supportedMsrs } from './features.ts';
 import { API_VERSION, MAX_CPUID_ENTRIES, VCPU_PAGES } from './limits.ts';
 import type { KvmMachine } from './machine.ts';
 import type { Runner } from './runner.ts';
+import { getSystemAttr, hasSystemAttr } from './system-attr.ts';
 import { Vcpu } from './vcpu.ts';
 import { VcpuFile } from './vcpu-file.ts';
 import { Vm } from './vm.ts';
@@ -82,6 +85,10 @@ export class DeviceFile extends SimFile {
         return this.#supportedCpuid(arg);
       case KVM_GET_MSR_INDEX_LIST.request:
         return this.#msrIndexList(arg);
+      case KVM_GET_DEVICE_ATTR.request:
+        return getSystemAttr(machine, this.#parts.process, arg);
+      case KVM_HAS_DEVICE_ATTR.request:
+        return hasSystemAttr(machine, this.#parts.process, arg);
       default:
         return -EINVAL;
     }

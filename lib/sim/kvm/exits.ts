@@ -1,13 +1,15 @@
 /** Writes exits into struct kvm_run, each field that the kernel writes and no other: what is left of earlier exits stays. */
-import { KVM_EXIT, KVM_INTERNAL_ERROR } from '../../uapi/kvm-exits.ts';
+import { KVM_EXIT, KVM_HC, KVM_INTERNAL_ERROR } from '../../uapi/kvm-exits.ts';
 import {
   KVM_RUN_EXIT_OFFSET,
   kvm_run_emulation_failure,
+  kvm_run_fail_entry,
   kvm_run_hypercall,
   kvm_run_internal,
   kvm_run_io,
   kvm_run_memory_fault,
   kvm_run_mmio,
+  kvm_run_system_event,
 } from '../../uapi/kvm-run.ts';
 import { PAGE_SIZE } from '../page.ts';
 import type { DeliveryStop, EmulationStop, HypercallStop, IoStop, MmioStop } from '../x64/stop.ts';
@@ -55,6 +57,18 @@ export function writeHypercall(page: RunPage, stop: HypercallStop, presetResult:
   run.setBigUint64(AT + HC.flags, stop.longMode ? 1n : 0n, true);
 }
 
+/** KVM_HC_MAP_GPA_RANGE on behalf of a guest that asked in its technology's way: `flags` is written for TDX only. */
+export function writePageState(page: RunPage, args: readonly bigint[], flags?: bigint): void {
+  const { run } = page;
+  page.exitReason = REASON.KVM_EXIT_HYPERCALL;
+  run.setBigUint64(AT + HC.nr, BigInt(KVM_HC.value.KVM_HC_MAP_GPA_RANGE), true);
+  run.setBigUint64(AT + HC.ret, 0n, true);
+  args.forEach((word, i) => {
+    run.setBigUint64(AT + HC.args + 8 * i, word, true);
+  });
+  if (flags !== undefined) run.setBigUint64(AT + HC.flags, flags, true);
+}
+
 /** kvm_prepare_memory_fault_exit. */
 export function writeMemoryFault(page: RunPage, gpa: number, isPrivate: boolean): void {
   const { run } = page;
@@ -62,6 +76,25 @@ export function writeMemoryFault(page: RunPage, gpa: number, isPrivate: boolean)
   run.setBigUint64(AT + FAULT.flags, isPrivate ? PRIVATE : 0n, true);
   run.setBigUint64(AT + FAULT.gpa, BigInt(gpa), true);
   run.setBigUint64(AT + FAULT.size, BigInt(PAGE_SIZE), true);
+}
+
+/** KVM_EXIT_FAIL_ENTRY: the hardware refused to enter the guest. */
+export function writeFailEntry(page: RunPage, reason: bigint): void {
+  const at = kvm_run_fail_entry.offsets;
+  page.exitReason = REASON.KVM_EXIT_FAIL_ENTRY;
+  page.run.setBigUint64(AT + at.hardware_entry_failure_reason, reason, true);
+  page.run.setUint32(AT + at.cpu, 0, true);
+}
+
+/** KVM_EXIT_SYSTEM_EVENT. */
+export function writeSystemEvent(page: RunPage, type: number, data: readonly bigint[]): void {
+  const at = kvm_run_system_event.offsets;
+  page.exitReason = REASON.KVM_EXIT_SYSTEM_EVENT;
+  page.run.setUint32(AT + at.type, type, true);
+  page.run.setUint32(AT + at.ndata, data.length, true);
+  data.forEach((word, i) => {
+    page.run.setBigUint64(AT + at.data + 8 * i, BigInt.asUintN(64, word), true);
+  });
 }
 
 /** What get_exit_info tells of the processor; there is none here. */

@@ -1,5 +1,6 @@
 /** What the simulated processor has: KVM_GET_SUPPORTED_CPUID and KVM_GET_MSR_INDEX_LIST. */
 import { kvm_cpuid_entry2 } from '../../uapi/kvm-x86-cpuid.ts';
+import { C_BIT } from '../sev/platform.ts';
 import { type CpuidEntry, X64Cpu } from '../x64/index.ts';
 import type { KvmMachine } from './machine.ts';
 
@@ -22,13 +23,29 @@ function leaf(number: number, values: Partial<Omit<CpuidEntry, 'function'>> = {}
   return { function: number, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0, ...values };
 }
 
-export function supportedCpuid({ physicalBits }: KvmMachine): { readonly bytes: Uint8Array; readonly count: number } {
+const SEV_LEAF = 0x8000_001f;
+/** Physical address bits that encryption takes away. */
+const REDUCED_BITS = 5;
+
+/** SEV, SEV-ES, SEV-SNP; where the C-bit is. */
+function sevLeaf({ technologies }: KvmMachine): CpuidEntry {
+  const offered = [
+    ...(technologies.has('sev') ? [1] : []),
+    ...(technologies.has('sev-es') ? [3] : []),
+    ...(technologies.has('sev-snp') ? [4] : []),
+  ];
+  return leaf(SEV_LEAF, { eax: bits(...offered), ebx: C_BIT | (REDUCED_BITS << 6) });
+}
+
+export function supportedCpuid(machine: KvmMachine): { readonly bytes: Uint8Array; readonly count: number } {
+  const { physicalBits, sev } = machine;
   const leaves = [
     leaf(0, { eax: 1, ...GENUINE_INTEL }),
     leaf(1, { eax: SIGNATURE, ecx: LEAF_1_ECX, edx: LEAF_1_EDX }),
-    leaf(0x8000_0000, { eax: 0x8000_0008 }),
+    leaf(0x8000_0000, { eax: sev ? SEV_LEAF : 0x8000_0008 }),
     leaf(0x8000_0001, { edx: EXTENDED_EDX }),
     leaf(0x8000_0008, { eax: physicalBits | (LINEAR_BITS << 8) }),
+    ...(sev ? [sevLeaf(machine)] : []),
     // Paravirtual features: none.
     leaf(0x4000_0000, { eax: 0x4000_0001, ...KVM_SIGNATURE }),
     leaf(0x4000_0001),

@@ -1,6 +1,7 @@
 /** Which slots are bound to which pages of one guest_memfd. virt/kvm/guest_memfd.c */
 import type { GuestMemfdFile } from '../files/guest-memfd.ts';
 import { IntervalMap } from '../interval-map.ts';
+import type { PageStore } from '../page-store.ts';
 import type { BindableFile, Memslot } from './slot.ts';
 
 export class GmemBindings implements BindableFile {
@@ -21,6 +22,10 @@ export class GmemBindings implements BindableFile {
 
   get mappable(): boolean {
     return this.#file.inode.mappable;
+  }
+
+  get pages(): PageStore {
+    return this.#file.pages;
   }
 
   isBound(from: number, to: number): boolean {

@@ -4,13 +4,10 @@
  */
 import { type AddressSpace, isPage } from '../address-space.ts';
 import { EFAULT } from '../errno.ts';
+import { type Frame, frameAt, userPage } from '../physical.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
-import type { MemoryAttributes } from './attributes.ts';
 import type { MemslotTable } from './memslot-table.ts';
 import type { Memslot } from './slot.ts';
-
-const PROT_READ = 1;
-const PROT_WRITE = 2;
 
 const MMIO: BusMiss = { kind: 'mmio' };
 /** The host address leads nowhere: KVM_RUN fails, and no exit says where. */
@@ -20,7 +17,8 @@ const SHARED_FAULT: BusMiss = { kind: 'memory-fault', private: false, errno: EFA
 
 export interface GuestMemoryParts {
   readonly slots: MemslotTable;
-  readonly attributes: MemoryAttributes;
+  /** kvm_mem_is_private. */
+  readonly isPrivate: (gfn: number) => boolean;
   readonly space: AddressSpace;
   /** Whether the VM can have private memory at all. */
   readonly hasPrivate: boolean;
@@ -46,20 +44,50 @@ export class GuestMemory implements GuestBus {
   }
 
   page(gfn: number, access: BusAccess): Uint8Array | BusMiss {
-    const { slots, attributes, hasPrivate, emulated } = this.#parts;
-    const slot = slots.at(gfn);
     // A software-protected guest cannot say which side it means: the attribute decides for it. kvm_mmu_do_page_fault
-    const isPrivate = hasPrivate && attributes.isPrivate(gfn);
+    return this.#find(gfn, access === 'write', this.isPrivate(gfn));
+  }
+
+  isPrivate(gfn: number): boolean {
+    return this.#parts.hasPrivate && this.#parts.isPrivate(gfn);
+  }
+
+  slotAt(gfn: number): Memslot | undefined {
+    return this.#parts.slots.at(gfn);
+  }
+
+  /** The page for a guest that says which side it means. */
+  sided(gfn: number, write: boolean, isPrivate: boolean): Uint8Array | BusMiss {
+    if (isPrivate !== this.isPrivate(gfn)) return isPrivate ? PRIVATE_FAULT : SHARED_FAULT;
+    return this.#find(gfn, write, isPrivate);
+  }
+
+  /** Where a page lies that was just found on one side. */
+  frameOf(gfn: number, isPrivate: boolean): Frame | undefined {
+    const slot = this.slotAt(gfn);
+    if (slot === undefined) return undefined;
+    if (!isPrivate && !slot.gmemOnly) return frameAt(this.#parts.space, slot.hvaPage + gfn - slot.gfn);
+    return slot.file === undefined ? undefined : { store: slot.file.pages, page: slot.filePage + gfn - slot.gfn };
+  }
+
+  /** The page as KVM itself maps it, through userspace_addr: kvm_vcpu_map. */
+  hostPage(gfn: number, write: boolean): Uint8Array | undefined {
+    const slot = this.slotAt(gfn);
+    return slot === undefined ? undefined : userPage(this.#parts.space, slot.hvaPage + gfn - slot.gfn, write);
+  }
+
+  #find(gfn: number, write: boolean, isPrivate: boolean): Uint8Array | BusMiss {
+    const { slots, emulated, space } = this.#parts;
+    const slot = slots.at(gfn);
     if (slot === undefined) return isPrivate ? PRIVATE_FAULT : MMIO;
     if (isPrivate && !slot.hasFile) return PRIVATE_FAULT;
-    const write = access === 'write';
     if (emulated) return this.#emulated(slot, gfn, write);
     if (isPrivate || slot.gmemOnly) {
       const page = slot.file?.page(slot.filePage + gfn - slot.gfn, write);
       return page ?? (isPrivate ? PRIVATE_FAULT : SHARED_FAULT);
     }
     if (write && slot.readOnly) return MMIO;
-    const page = this.#hostPage(slot.hvaPage + gfn - slot.gfn, write);
+    const page = userPage(space, slot.hvaPage + gfn - slot.gfn, write);
     if (page === undefined) return UNREACHABLE;
     if (write) this.#log(slot, gfn);
     return page;
@@ -76,15 +104,5 @@ export class GuestMemory implements GuestBus {
 
   #log(slot: Memslot, gfn: number): void {
     if (slot.logsDirty) this.#parts.slots.logOf(slot)?.mark(gfn - slot.gfn);
-  }
-
-  /** get_user_pages: asks the mapping for the right; secret memory is never given. */
-  #hostPage(page: number, write: boolean): Uint8Array | undefined {
-    const { space } = this.#parts;
-    const vma = space.vmas.get(page);
-    if (vma === undefined || (vma.prot & (write ? PROT_WRITE : PROT_READ)) === 0) return undefined;
-    if (vma.file?.pinnable === false) return undefined;
-    const found = space.fault(vma, page, write);
-    return isPage(found) ? found : undefined;
   }
 }

@@ -3,8 +3,11 @@
 import { KVM_RUN } from '../../uapi/kvm-vcpu.ts';
 import { copyIn } from '../access.ts';
 import { EBADF, EBUSY, EINTR } from '../errno.ts';
+import type { SimFile } from '../file.ts';
 import type { KvmFactory, KvmHost, VcpuHost } from '../kvm-host.ts';
 import type { Process } from '../process.ts';
+import { SevDeviceFile } from '../sev/device-file.ts';
+import { platformOf } from '../sev/platform.ts';
 import { DeviceFile } from './device-file.ts';
 import type { KvmMachine } from './machine.ts';
 import { macrotask } from './macrotask.ts';
@@ -119,7 +122,13 @@ export const kvmFactory =
     const runner = new Runner();
     const inode = process.nextInode();
     const anonymous = process.nextInode();
+    const devices = new Map<string, (flags: number) => SimFile>();
+    if (machine.sev) {
+      const sevInode = process.nextInode();
+      devices.set('/dev/sev', (flags) => new SevDeviceFile(flags, process, platformOf(machine), sevInode));
+    }
     return {
+      devices,
       vcpus: new VcpuHandles(process, runner),
       open: (flags) => new DeviceFile({ machine, process, runner, flags, inode, anonymous }),
     };

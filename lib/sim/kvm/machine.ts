@@ -1,11 +1,17 @@
 /** What the machine and the kernel's configuration decide about KVM, besides the release. */
 import { type Profile, type SimRelease, sinceRelease } from '../profile.ts';
 
-/** What protects guests. `sw-protected` is CONFIG_KVM_SW_PROTECTED_VM=y. */
-export type SimTechnology = 'sw-protected';
+/** What protects guests. `none` stands for itself: default VMs are always there. `sw-protected` is CONFIG_KVM_SW_PROTECTED_VM=y. */
+export type SimTechnology = 'none' | 'sw-protected' | 'sev' | 'sev-es' | 'sev-snp' | 'tdx';
 
 export interface MachineOptions {
+  /**
+   * What the machine and the kernel's configuration have. A processor with SEV and TDX at once does not exist; here it does, so that one kernel
+   * serves a comparison. sev-es implies sev, sev-snp both.
+   */
   readonly technologies?: readonly SimTechnology[];
+  /** How many VMs of one kind can have a memory key at the same time (SEV ASIDs, TDX key ids). Default 15. */
+  readonly memoryKeys?: number;
   /** EPT or NPT. Default: when there is a technology, since all of them need it. */
   readonly twoDimensionalPaging?: boolean;
   /**
@@ -21,6 +27,33 @@ export interface MachineOptions {
 
 export const VM_DEFAULT = 0;
 export const VM_SW_PROTECTED = 1;
+export const VM_SEV = 2;
+export const VM_SEV_ES = 3;
+export const VM_SNP = 4;
+export const VM_TDX = 5;
+
+const TYPE_OF: Readonly<Record<SimTechnology, number>> = {
+  none: VM_DEFAULT,
+  'sw-protected': VM_SW_PROTECTED,
+  sev: VM_SEV,
+  'sev-es': VM_SEV_ES,
+  'sev-snp': VM_SNP,
+  tdx: VM_TDX,
+};
+/** The first release whose KVM has VMs of the type. SEV is older, but was asked for in other ways. */
+const SINCE: Readonly<Record<SimTechnology, string>> = {
+  none: '0',
+  'sw-protected': '6.8',
+  sev: '6.10',
+  'sev-es': '6.10',
+  'sev-snp': '6.11',
+  tdx: '6.16',
+};
+const IMPLIES: Partial<Record<SimTechnology, readonly SimTechnology[]>> = {
+  'sev-es': ['sev'],
+  'sev-snp': ['sev', 'sev-es'],
+};
+const DEFAULT_KEYS = 15;
 
 /** Releases whose KVM knows VM types, memory attributes, guest_memfd and memory-fault exits. */
 const FIRST_WITH_TYPES = '6.8';
@@ -33,17 +66,24 @@ export class KvmMachine {
   readonly emulatesGuests: boolean;
   readonly physicalBits: number;
   readonly cpus: number;
+  readonly memoryKeys: number;
 
   constructor(profile: Profile, options: MachineOptions = {}) {
     const offered = profile.guestMemfd ? (['sw-protected'] as const) : [];
     this.profile = profile;
-    this.technologies = new Set(options.technologies ?? offered);
-    if (this.technologies.has('sw-protected') && !profile.guestMemfd) {
-      throw new RangeError(`Linux ${profile.release} has no software-protected VMs: they came with 6.8`);
+    const asked = (options.technologies ?? offered).filter((technology) => technology !== 'none');
+    this.technologies = new Set(asked.flatMap((technology) => [technology, ...(IMPLIES[technology] ?? [])]));
+    for (const technology of this.technologies) {
+      const first = SINCE[technology];
+      if (sinceRelease(profile.release, first)) continue;
+      throw new RangeError(
+        `Linux ${profile.release} has no VMs of the technology ${technology}: they came with ${first}`,
+      );
     }
+    this.memoryKeys = options.memoryKeys ?? DEFAULT_KEYS;
     this.twoDimensionalPaging = options.twoDimensionalPaging ?? this.technologies.size > 0;
     if (!this.twoDimensionalPaging && this.technologies.size > 0) {
-      throw new RangeError('software-protected VMs need two-dimensional paging');
+      throw new RangeError('protected VMs need two-dimensional paging');
     }
     this.emulatesGuests = options.emulatesGuests ?? false;
     if (this.emulatesGuests && this.technologies.size > 0) {
@@ -63,7 +103,7 @@ export class KvmMachine {
 
   /** KVM_CAP_VM_TYPES: absent before 6.8, when KVM_CREATE_VM on x86 took type 0 only. */
   get vmTypes(): number {
-    return (1 << VM_DEFAULT) | (this.technologies.has('sw-protected') ? 1 << VM_SW_PROTECTED : 0);
+    return [...this.technologies].reduce((mask, technology) => mask | (1 << TYPE_OF[technology]), 1 << VM_DEFAULT);
   }
 
   get knowsVmTypes(): boolean {
@@ -80,9 +120,19 @@ export class KvmMachine {
     return this.profile.guestMemfdMmap || this.technologies.size > 0;
   }
 
+  /** SEV in some form: VMs of the default type can have it too. */
+  get sev(): boolean {
+    return this.technologies.has('sev');
+  }
+
   /** kvm_arch_has_private_mem. */
   hasPrivateMemory(type: number): boolean {
-    return type === VM_SW_PROTECTED;
+    return type === VM_SW_PROTECTED || type === VM_SNP || type === VM_TDX;
+  }
+
+  /** has_protected_state: no memory that only userspace writes, no registers once they are sealed. */
+  hasProtectedState(type: number): boolean {
+    return type === VM_SEV_ES || type === VM_SNP || type === VM_TDX;
   }
 
   /** Without CONFIG_KVM_SMM one; before 6.2 x86 always had the second, for system management mode. */

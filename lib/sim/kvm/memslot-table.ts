@@ -59,10 +59,10 @@ export class MemslotTable {
   readonly #rules: SlotRules;
   readonly #spaces: readonly Space[];
   readonly #logs = new Map<Memslot, DirtyLog>();
-  readonly #changed: () => void;
+  readonly #changed: (removed?: Memslot) => void;
 
-  /** @param changed called after every change of what a gpa means. */
-  constructor(rules: SlotRules, changed: () => void) {
+  /** @param changed called after every change of what a gpa means, with the slot that was deleted, if one was. */
+  constructor(rules: SlotRules, changed: (removed?: Memslot) => void) {
     this.#rules = rules;
     this.#changed = changed;
     this.#spaces = Array.from({ length: rules.addressSpaces }, () => new Space());
@@ -97,7 +97,7 @@ export class MemslotTable {
     space.byId.delete(slot.id);
     this.#logs.delete(slot);
     slot.file?.unbind(slot.filePage, slot.filePage + slot.pages);
-    this.#changed();
+    this.#changed(slot);
     return 0;
   }
 

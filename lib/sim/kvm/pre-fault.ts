@@ -1,6 +1,6 @@
 /** KVM_PRE_FAULT_MEMORY. virt/kvm/kvm_main.c, kvm_vcpu_pre_fault_memory; arch/x86/kvm/mmu/mmu.c, kvm_arch_vcpu_pre_fault_memory */
 import { kvm_pre_fault_memory } from '../../uapi/kvm-private.ts';
-import { EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../errno.ts';
+import { EAGAIN, EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../errno.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { writeMemoryFault } from './exits.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -37,11 +37,15 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
 
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
 function faultPage({ vm, page }: Vcpu, gfn: number): number {
+  const { technology } = vm;
+  if (technology?.preFaults === false) return -EOPNOTSUPP;
+  if (technology?.isAlias(gfn) === true) return -EINVAL;
   if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
   const found = vm.memory.page(gfn, 'read');
-  if (found instanceof Uint8Array) return 0;
+  if (found instanceof Uint8Array) return technology?.preFaulted(gfn, vm.memory.isPrivate(gfn)) ?? 0;
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.
   if (found.kind === 'memory-fault') writeMemoryFault(page, gfn * PAGE_SIZE, found.private);
-  return -found.errno;
+  // A read of a slot neither tells the guest something nor goes on for ever.
+  return 'errno' in found ? -found.errno : -EAGAIN;
 }

@@ -1,4 +1,5 @@
 /** A memslot, and what it may be bound to. */
+import type { PageStore } from '../page-store.ts';
 
 export const KVM_MEM_LOG_DIRTY_PAGES = 1;
 export const KVM_MEM_READONLY = 2;
@@ -21,6 +22,7 @@ export interface BindableFile {
   readonly size: bigint;
   /** Created with GUEST_MEMFD_FLAG_MMAP: every guest access is served from the file. */
   readonly mappable: boolean;
+  readonly pages: PageStore;
   /** True when a part of the pages [from, to) is bound already. */
   isBound(from: number, to: number): boolean;
   bind(from: number, to: number, slot: Memslot): void;

@@ -5,6 +5,7 @@ import {
   KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
+  KVM_MEMORY_ENCRYPT_OP,
   KVM_PRE_FAULT_MEMORY,
   KVM_RUN,
   KVM_SET_CPUID2,
@@ -13,7 +14,7 @@ import {
   KVM_SET_REGS,
   KVM_SET_SREGS,
 } from '../../uapi/index.ts';
-import { EINVAL } from '../errno.ts';
+import { EINVAL, EIO, ENOTTY } from '../errno.ts';
 import type { Fault } from '../file.ts';
 import type { PageStore } from '../page-store.ts';
 import { KvmFile } from './kvm-file.ts';
@@ -38,6 +39,13 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [KVM_SET_CPUID2.request, state.setCpuid],
 ]);
 
+/** Only TDX has commands for vCPUs; the vendor module that has it refuses them on other VMs with EINVAL. */
+function vcpuCommand(vcpu: Vcpu, arg: bigint): number {
+  const { machine, technology } = vcpu.vm;
+  if (technology !== undefined) return technology.vcpuCommand(vcpu, arg);
+  return machine.technologies.has('tdx') ? -EINVAL : -ENOTTY;
+}
+
 export class VcpuFile extends KvmFile {
   readonly vcpu: Vcpu;
   readonly #runner: Runner;
@@ -48,6 +56,11 @@ export class VcpuFile extends KvmFile {
     this.vcpu = vcpu;
     this.#runner = runner;
     this.pages = vcpu.page.store;
+    vcpu.vm.retain();
+  }
+
+  protected override release(): void {
+    this.vcpu.vm.drop();
   }
 
   override get mappable(): boolean {
@@ -70,10 +83,12 @@ export class VcpuFile extends KvmFile {
 
   override ioctl(request: number, arg: bigint): number {
     const { vcpu } = this;
+    if (vcpu.vm.dead) return -EIO;
     // Every request waits for the vCPU's mutex.
     this.#runner.settle(vcpu);
     if (request === KVM_RUN.request) return arg === 0n ? this.#runner.run(vcpu) : -EINVAL;
     if (request === KVM_PRE_FAULT_MEMORY.request && vcpu.vm.machine.profile.preFault) return preFault(vcpu, arg);
+    if (request === KVM_MEMORY_ENCRYPT_OP.request) return vcpuCommand(vcpu, arg);
     return HANDLERS.get(request)?.(vcpu, arg) ?? -EINVAL;
   }
 }

@@ -6,11 +6,12 @@ import { KVM_EXIT } from '../../uapi/kvm-exits.ts';
 import { KVM_RUN_EXIT_OFFSET, kvm_run, kvm_run_hypercall, kvm_run_mmio } from '../../uapi/kvm-run.ts';
 import { EINTR, EINVAL, ENOSPC } from '../errno.ts';
 import type { Regs, Sregs } from '../x64/index.ts';
-import { X64Cpu } from '../x64/index.ts';
+import { type GuestBus, X64Cpu } from '../x64/index.ts';
 import type { HypercallStop, Stop } from '../x64/stop.ts';
 import * as exits from './exits.ts';
 import { hypercallResult } from './hypercall.ts';
 import { RunPage } from './run-page.ts';
+import type { RunResult } from './technology.ts';
 import type { Vm } from './vm.ts';
 
 const RUN = kvm_run.offsets;
@@ -28,11 +29,27 @@ export class Vcpu {
   /** KVM_SET_CPUID2 is refused from the first entry on. */
   hasRun = false;
   #pending: Pending | undefined;
+  /** What the next run does first, in place of an answer to an instruction: complete_userspace_io. */
+  #completion: (() => RunResult) | undefined;
+  readonly #bus: GuestBus;
   #running = false;
 
   constructor(vm: Vm, id: number) {
     this.vm = vm;
     this.id = id;
+    vm.vcpus.push(this);
+    vm.technology?.vcpuCreated(this);
+    this.#bus = vm.technology?.bus(this) ?? vm.memory;
+  }
+
+  /** Registers are the guest's alone. */
+  get isHidden(): boolean {
+    return this.vm.technology?.hidesState(this) === true;
+  }
+
+  /** The next run begins with `completion`; a result ends it. */
+  completeWith(completion: () => RunResult): void {
+    this.#completion = completion;
   }
 
   get running(): boolean {
@@ -64,7 +81,15 @@ export class Vcpu {
     const unfinished = this.#finishLast(immediateExit);
     if (unfinished !== undefined) return this.#leave(unfinished);
     if (immediateExit) return this.#leave(-EINTR);
+    const { technology } = this.vm;
+    const refused = technology?.mayRun(this) ?? 0;
+    if (refused !== 0) return this.#leave(refused);
     this.page.exitReason = REASON.KVM_EXIT_UNKNOWN;
+    const failure = technology?.entryFailure(this);
+    if (failure !== undefined) {
+      exits.writeFailEntry(this.page, failure);
+      return this.#leave(0);
+    }
     // Shadow paging has as many pages as the slots make room for: mmu_alloc_shadow_roots.
     if (!this.vm.machine.twoDimensionalPaging && !this.vm.hadSlots) return this.#leave(-ENOSPC);
     this.hasRun = true;
@@ -81,20 +106,29 @@ export class Vcpu {
    * wants the registers of a finished instruction.
    */
   #finishLast(only: boolean): number | undefined {
+    const completion = this.#completion;
+    this.#completion = undefined;
+    const completed = completion?.();
+    if (completed !== undefined) return completed;
     const pending = this.#pending;
     const completes = pending !== undefined || this.cpu.hasMoreWrites;
     this.#pending = undefined;
     if (pending !== undefined) this.cpu.complete(pending());
-    return only && completes ? this.#handle(this.cpu.run(this.vm.memory, 1)) : undefined;
+    return only && completes ? this.#handle(this.cpu.run(this.#bus, 1)) : undefined;
   }
 
   /** Runs some instructions: the result of KVM_RUN, or undefined when the guest would go on. */
   slice(instructions: number): number | undefined {
     const end = this.cpu.executed + instructions;
-    while (this.cpu.executed < end) {
-      const result = this.#handle(this.cpu.run(this.vm.memory, end - this.cpu.executed));
-      if (result !== undefined) return this.#leave(result);
+    let result: number | undefined;
+    while (result === undefined && this.cpu.executed < end) {
+      const stop = this.cpu.run(this.#bus, end - this.cpu.executed);
+      // Whoever looks at the clock decides how long.
+      if (stop.kind === 'retry') break;
+      result = this.#handle(stop);
     }
+    if (result !== undefined) return this.#leave(result);
+    this.vm.technology?.leaveGuest();
     return undefined;
   }
 
@@ -104,23 +138,28 @@ export class Vcpu {
     return this.#leave(-EINTR);
   }
 
+  #address(gpa: number): number {
+    return this.vm.technology?.address(gpa) ?? gpa;
+  }
+
   #handle(stop: Stop): number | undefined {
     const { page } = this;
     switch (stop.kind) {
       case 'budget':
+      case 'retry':
         return undefined;
       case 'io':
         exits.writeIo(page, stop);
         if (stop.direction === 'in') this.#pending = () => page.pio.slice(0, stop.size * stop.count);
         return 0;
       case 'mmio':
-        exits.writeMmio(page, stop);
+        exits.writeMmio(page, { ...stop, gpa: this.#address(stop.gpa) });
         if (!stop.isWrite) this.#pending = () => page.payload(kvm_run_mmio.offsets.data, stop.length).slice();
         return 0;
       case 'hypercall':
         return this.#hypercall(stop);
       case 'memory-fault':
-        exits.writeMemoryFault(page, stop.gpa, stop.private);
+        exits.writeMemoryFault(page, this.#address(stop.gpa), stop.private);
         return -stop.errno;
       case 'unreachable':
         return -stop.errno;
@@ -136,6 +175,8 @@ export class Vcpu {
       case 'shutdown':
         page.exitReason = REASON.KVM_EXIT_SHUTDOWN;
         return 0;
+      case 'secure':
+        return this.vm.technology?.secure(this, stop);
     }
   }
 
@@ -155,6 +196,7 @@ export class Vcpu {
   /** post_kvm_run_save. */
   #leave(result: number): number {
     this.#running = false;
+    this.vm.technology?.leaveGuest();
     const { run } = this.page;
     const { cr8, apic_base } = this.cpu.getSregs();
     const interruptible = this.cpu.interruptible ? 1 : 0;

@@ -5,6 +5,9 @@ import {
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
   KVM_GET_DIRTY_LOG,
+  KVM_MEMORY_ENCRYPT_OP,
+  KVM_MEMORY_ENCRYPT_REG_REGION,
+  KVM_MEMORY_ENCRYPT_UNREG_REGION,
   KVM_SET_MEMORY_ATTRIBUTES,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
@@ -12,17 +15,19 @@ import {
   kvm_create_guest_memfd,
   kvm_dirty_log,
   kvm_enable_cap,
+  kvm_enc_region,
   kvm_memory_attributes,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
 } from '../../uapi/index.ts';
 import { KVM_CAP } from '../../uapi/kvm-caps.ts';
-import { EFAULT, EINVAL, ENOENT, ENOTTY } from '../errno.ts';
+import { EFAULT, EINVAL, EIO, ENOENT, ENOTTY } from '../errno.ts';
 import type { SimFile } from '../file.ts';
 import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
 import { KvmFile } from './kvm-file.ts';
 import { MEMSLOTS } from './limits.ts';
 import type { RegionRequest } from './slot.ts';
+import type { VmTechnology } from './technology.ts';
 import type { Vm } from './vm.ts';
 
 type Handler = (vm: Vm, arg: bigint) => number;
@@ -95,6 +100,16 @@ function enableCap(vm: Vm, struct: DataView): number {
   return 0;
 }
 
+type Region = (address: bigint, size: bigint) => number;
+
+/** A kvm_enc_region for a technology that may know nothing of it. */
+const encRegion = (choose: (technology: VmTechnology) => Region): Handler =>
+  withStruct(kvm_enc_region.size, ({ technology }, struct) => {
+    const at = kvm_enc_region.offsets;
+    if (technology === undefined) return -ENOTTY;
+    return choose(technology)(struct.getBigUint64(at.addr, true), struct.getBigUint64(at.size, true));
+  });
+
 /** KVM_SET_IDENTITY_MAP_ADDR: where a page table for guests without paging goes, on processors that need one. Not once there are vCPUs. */
 function setIdentityMap(vm: Vm): number {
   return vm.vcpuCount > 0 ? -EINVAL : 0;
@@ -113,6 +128,9 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   // The segment is for processors that cannot run real-mode guests by themselves; there it would take a slot.
   [KVM_SET_TSS_ADDR.request, (_vm, arg) => (arg > LAST_TSS ? -EINVAL : 0)],
   [KVM_SET_IDENTITY_MAP_ADDR, withStruct(8, setIdentityMap)],
+  [KVM_MEMORY_ENCRYPT_OP.request, (vm, arg) => vm.technology?.vmCommand(arg) ?? -ENOTTY],
+  [KVM_MEMORY_ENCRYPT_REG_REGION.request, encRegion((technology) => technology.registerRegion.bind(technology))],
+  [KVM_MEMORY_ENCRYPT_UNREG_REGION.request, encRegion((technology) => technology.unregisterRegion.bind(technology))],
 ]);
 
 /** Requests that a configuration or a release may lack. */
@@ -138,11 +156,17 @@ export class VmFile extends KvmFile {
   constructor(vm: Vm, ino: bigint, makeVcpu: (id: number) => SimFile) {
     super(ino);
     this.vm = vm;
+    vm.retain();
     this.#makeVcpu = makeVcpu;
+  }
+
+  protected override release(): void {
+    this.vm.drop();
   }
 
   override ioctl(request: number, arg: bigint): number {
     const { vm } = this;
+    if (vm.dead) return -EIO;
     if (request === KVM_CREATE_VCPU.request) return this.#createVcpu(arg);
     const handler = HANDLERS.get(request) ?? newerHandler(vm, request);
     return handler === undefined ? -ENOTTY : handler(vm, arg);
@@ -153,6 +177,11 @@ export class VmFile extends KvmFile {
     const refused = vm.reserveVcpu(arg);
     if (refused !== 0) return refused;
     const id = Number(arg);
+    const unready = vm.technology?.mayCreateVcpu() ?? 0;
+    if (unready !== 0) {
+      vm.releaseVcpu(id);
+      return unready;
+    }
     const fd = vm.process.fds.install(this.#makeVcpu(id), true);
     if (fd < 0) vm.releaseVcpu(id);
     return fd;

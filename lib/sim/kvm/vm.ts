@@ -8,15 +8,19 @@ import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilit
 import { GmemBindings } from './gmem-bindings.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
-import type { KvmMachine } from './machine.ts';
+import { type KvmMachine, VM_TDX } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, RegionRequest } from './slot.ts';
+import { technologyOf } from './technologies.ts';
+import type { VmTechnology } from './technology.ts';
+import type { Vcpu } from './vcpu.ts';
 
 export class Vm {
   readonly machine: KvmMachine;
   readonly process: Process;
   readonly type: number;
   readonly addressSpaces: number;
+  readonly maxVcpus: number;
   readonly slots: MemslotTable;
   readonly attributes: MemoryAttributes;
   readonly memory: GuestMemory;
@@ -24,6 +28,11 @@ export class Vm {
   exitHypercalls = 0n;
   /** Some slot came to be once: without, shadow paging has no page to work with. */
   hadSlots = false;
+  /** KVM has given the VM up: every request is EIO. kvm_vm_dead, KVM_BUG_ON */
+  dead = false;
+  readonly vcpus: Vcpu[] = [];
+  readonly technology: VmTechnology | undefined;
+  #references = 0;
   readonly #files = new Map<unknown, GmemBindings>();
   readonly #vcpuIds = new Set<number>();
 
@@ -33,29 +42,37 @@ export class Vm {
     this.type = type;
     const hasPrivate = machine.hasPrivateMemory(type);
     const changed = (): void => this.memory.changed();
+    this.maxVcpus = type === VM_TDX ? machine.cpus : MAX_VCPUS;
     this.addressSpaces = hasPrivate ? 1 : machine.addressSpaces();
-    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, changed);
+    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, (from, to, isPrivate) => {
+      changed();
+      this.technology?.converted(from, to, isPrivate);
+    });
     this.slots = new MemslotTable(
       {
         addressSpaces: this.addressSpaces,
         userLimit: machine.userLimit,
-        readonlyMemory: true,
+        readonlyMemory: !machine.hasProtectedState(type),
         guestMemfd: takesGuestMemfd(machine, type),
         gfnLimit: machine.gfnLimit,
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
         fileOf: (fd) => this.#fileOf(fd),
       },
-      changed,
+      (removed) => {
+        changed();
+        if (removed !== undefined) this.technology?.slotRemoved(removed);
+      },
     );
     const { slots, attributes } = this;
     this.memory = new GuestMemory({
       slots,
-      attributes,
+      isPrivate: (gfn) => attributes.isPrivate(gfn),
       space: process.space,
       hasPrivate,
       emulated: machine.emulatesGuests,
     });
+    this.technology = technologyOf(this);
   }
 
   #fileOf(fd: number): BindableFile | undefined | null {
@@ -84,15 +101,18 @@ export class Vm {
       onRelease: () => {
         this.#files.get(file)?.release();
         this.#files.delete(file);
+        this.drop();
       },
     });
+    this.retain();
+    this.technology?.fileCreated(file);
     this.#files.set(file, new GmemBindings(file, () => this.memory.changed()));
     return process.fds.install(file, false);
   }
 
   /** The id of a vCPU to be: 0, or a negated errno. */
   reserveVcpu(id: bigint): number {
-    if (id >= BigInt(MAX_VCPU_ID) || this.#vcpuIds.size >= MAX_VCPUS) return -EINVAL;
+    if (id >= BigInt(MAX_VCPU_ID) || this.#vcpuIds.size >= this.maxVcpus) return -EINVAL;
     if (this.#vcpuIds.has(Number(id))) return -EEXIST;
     this.#vcpuIds.add(Number(id));
     return 0;
@@ -105,5 +125,17 @@ export class Vm {
 
   releaseVcpu(id: number): void {
     this.#vcpuIds.delete(id);
+    const index = this.vcpus.findIndex((vcpu) => vcpu.id === id);
+    if (index >= 0) this.vcpus.splice(index, 1);
+  }
+
+  /** One more descriptor or file that the VM is needed for: kvm_get_kvm. */
+  retain(): void {
+    this.#references++;
+  }
+
+  drop(): void {
+    this.#references--;
+    if (this.#references === 0) this.technology?.destroy();
   }
 }

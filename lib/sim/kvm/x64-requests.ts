@@ -21,20 +21,24 @@ const take = ({ vm }: Vcpu, arg: bigint, size: number): Uint8Array | undefined =
 const u32 = (bytes: Uint8Array, offset = 0): number =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
 
-export const getRegs = (vcpu: Vcpu, arg: bigint): number => give(vcpu, arg, kvm_regs.encode(vcpu.cpu.getRegs()));
+export const getRegs = (vcpu: Vcpu, arg: bigint): number =>
+  vcpu.isHidden ? -EINVAL : give(vcpu, arg, kvm_regs.encode(vcpu.cpu.getRegs()));
 
 export function setRegs(vcpu: Vcpu, arg: bigint): number {
   const bytes = take(vcpu, arg, kvm_regs.size);
   if (bytes === undefined) return -EFAULT;
+  if (vcpu.isHidden) return -EINVAL;
   vcpu.setRegs(kvm_regs.decode(bytes));
   return 0;
 }
 
-export const getSregs = (vcpu: Vcpu, arg: bigint): number => give(vcpu, arg, kvm_sregs.encode(vcpu.cpu.getSregs()));
+export const getSregs = (vcpu: Vcpu, arg: bigint): number =>
+  vcpu.isHidden ? -EINVAL : give(vcpu, arg, kvm_sregs.encode(vcpu.cpu.getSregs()));
 
 export function setSregs(vcpu: Vcpu, arg: bigint): number {
   const bytes = take(vcpu, arg, kvm_sregs.size);
   if (bytes === undefined) return -EFAULT;
+  if (vcpu.isHidden) return -EINVAL;
   return vcpu.setSregs(kvm_sregs.decode(bytes)) ? 0 : -EINVAL;
 }
 
@@ -73,7 +77,7 @@ export const getMsrs = (vcpu: Vcpu, arg: bigint): number =>
     vcpu,
     arg,
     (index, entry) => {
-      const value = vcpu.cpu.getMsr(index);
+      const value = vcpu.isHidden ? undefined : vcpu.cpu.getMsr(index);
       if (value !== undefined) entry.setBigUint64(DATA, value, true);
       return value !== undefined;
     },
@@ -81,7 +85,7 @@ export const getMsrs = (vcpu: Vcpu, arg: bigint): number =>
   );
 
 export const setMsrs = (vcpu: Vcpu, arg: bigint): number =>
-  msrs(vcpu, arg, (index, entry) => vcpu.cpu.setMsr(index, entry.getBigUint64(DATA, true)), false);
+  msrs(vcpu, arg, (index, entry) => !vcpu.isHidden && vcpu.cpu.setMsr(index, entry.getBigUint64(DATA, true)), false);
 
 const ENTRY = kvm_cpuid_entry2.size;
 const ADDRESS_SIZES_LEAF = 0x8000_0008;

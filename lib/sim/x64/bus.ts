@@ -5,11 +5,15 @@
  * - `mmio`: no slot is there, or the access is a write to a read-only slot
  * - `memory-fault`: the private or shared state or the backing must change first (KVM_EXIT_MEMORY_FAULT)
  * - `unreachable`: KVM_RUN fails with `errno` and exit_reason 0
+ * - `exception`: the guest itself is told (#VC, #VE)
+ * - `retry`: the access faults again and again
  */
 export type BusMiss =
   | { readonly kind: 'mmio' }
   | { readonly kind: 'memory-fault'; readonly private: boolean; readonly errno: number }
-  | { readonly kind: 'unreachable'; readonly errno: number };
+  | { readonly kind: 'unreachable'; readonly errno: number }
+  | { readonly kind: 'exception'; readonly vector: number; readonly errorCode: number }
+  | { readonly kind: 'retry' };
 
 export type BusAccess = 'read' | 'write' | 'fetch';
 
@@ -26,4 +30,6 @@ export interface GuestBus {
    * one buffer at one offset: that is how the vCPU notices that it writes over its own code.
    */
   page(gfn: number, access: BusAccess): Uint8Array | BusMiss;
+  /** As `page`, for page tables, where these are reached in another way (always as private memory). */
+  table?(gfn: number, write: boolean): Uint8Array | BusMiss;
 }

@@ -2,6 +2,7 @@
 import type { Semantics } from '../../guest/x64/form.ts';
 import { compileBinary, compileCompare, compileNot, compileShift, compileUnary } from './arithmetic.ts';
 import { compileCall, compileJcc, compileJmp, compileLoop, compileReturn } from './branches.ts';
+import { compileLoadTable, compileReturnFar } from './far.ts';
 import type { Operation, Site } from './machine.ts';
 import {
   compileCompareExchange,
@@ -15,6 +16,7 @@ import {
 } from './moves.ts';
 import { compileDivide, compileMultiply, compileWideMultiply } from './multiply.ts';
 import { at, CF, FLAG, OTHER_FLAGS } from './registers.ts';
+import { compileReflected, compileSecure } from './secure.ts';
 import { compileInterruptFlag, compilePop, compilePopFlags, compilePush, compilePushFlags } from './stack.ts';
 import { VECTOR } from './stop.ts';
 import { compileString } from './strings.ts';
@@ -123,19 +125,25 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   },
   hypercall: compileHypercall,
   invlpg: compileInvlpg,
+  lgdt: compileLoadTable,
+  'ret-far': compileReturnFar,
+  // Processors without SEV-ES do not look at the prefix.
+  vmgexit: (site) => (site.machine.secure === undefined ? compileHypercall(site) : compileSecure(site, 'vmgexit')),
+  pvalidate: (site) => compileSecure(site, 'pvalidate'),
+  tdcall: (site) => compileSecure(site, 'tdcall'),
 };
 
 export function compile(site: Site): Operation {
-  return COMPILERS[site.instruction.form.semantics](site);
+  return compileReflected(site, COMPILERS[site.instruction.form.semantics](site));
 }
 
 /** They set rip themselves. */
-const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'jmp', 'jcc', 'loop']);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'ret-far', 'jmp', 'jcc', 'loop']);
 /** What follows may have to be decoded or translated differently, or is not executed at once. */
 const LAST: ReadonlySet<Semantics> = new Set([
   ...BRANCHES,
   ...(['in', 'out', 'hlt', 'hypercall', 'int3', 'ud2'] as const),
-  ...(['mov-control', 'mov-segment', 'wrmsr', 'invlpg', 'popf'] as const),
+  ...(['mov-control', 'mov-segment', 'wrmsr', 'invlpg', 'popf', 'lgdt', 'vmgexit', 'pvalidate', 'tdcall'] as const),
 ]);
 
 export function setsRip(semantics: Semantics): boolean {

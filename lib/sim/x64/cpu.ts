@@ -11,8 +11,9 @@ import { Memory } from './memory.ts';
 import { Mmu } from './mmu.ts';
 import { Msrs } from './msrs.ts';
 import * as registers from './registers.ts';
+import type { Secure } from './secure.ts';
 import { areValid, type Regs, readRegs, readSregs, type Sregs, writeRegs, writeSregs } from './sregs.ts';
-import { State } from './state.ts';
+import { CR0, CR4, State } from './state.ts';
 import { EXCEPTION, NO_ERROR_CODE, STOPPED, type Stop } from './stop.ts';
 
 const { at, EVENT, EVENT_REPEAT, EVENT_STOP, FLAG, OTHER_FLAGS, RIP_HIGH, RIP_LOW } = registers;
@@ -38,7 +39,15 @@ export class X64Cpu {
     const mmu = new Mmu(state);
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
-    this.#machine = { state, r: state.r, mmu, memory, msrs: new Msrs(state, clock), cpuid: new Cpuid() };
+    this.#machine = {
+      state,
+      r: state.r,
+      mmu,
+      memory,
+      msrs: new Msrs(state, clock),
+      cpuid: new Cpuid(),
+      secure: undefined,
+    };
     this.#blocks = new Blocks(this.#machine);
   }
 
@@ -91,6 +100,22 @@ export class X64Cpu {
     const done = this.#machine.msrs.set(index, value);
     this.#machine.mmu.flush();
     return done;
+  }
+
+  /** Makes it the vCPU of a protected guest. Before its first instruction. */
+  secure(secure: Secure): void {
+    this.#machine.secure = secure;
+  }
+
+  /** One more MSR, without effect. */
+  defineMsr(index: number, value: bigint): void {
+    this.#machine.msrs.define(index, value);
+  }
+
+  /** Whether page-table entries are in use whose upper bits can say something about a page: paging with 64-bit entries. */
+  get hasWideEntries(): boolean {
+    const { cr0, cr4 } = this.#machine.state;
+    return (cr0 & CR0.pg) !== 0n && (cr4 & CR4.pae) !== 0n;
   }
 
   /** Whether an external interrupt would be taken now (IF). */

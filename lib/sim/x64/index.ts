@@ -3,6 +3,8 @@ export type { BusAccess, BusMiss, GuestBus } from './bus.ts';
 export type { X64CpuOptions } from './cpu.ts';
 export { X64Cpu } from './cpu.ts';
 export type { CpuidEntry } from './cpuid.ts';
+export type { Secure, SecureAnswer } from './secure.ts';
+export { encodeAnswer } from './secure.ts';
 export type { Regs, Sregs } from './sregs.ts';
 export type {
   DeliveryStop,
@@ -11,6 +13,8 @@ export type {
   IoStop,
   MemoryFaultStop,
   MmioStop,
+  SecureInstruction,
+  SecureStop,
   Stop,
   UnreachableStop,
 } from './stop.ts';

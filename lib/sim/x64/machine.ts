@@ -4,6 +4,7 @@ import type { Cpuid } from './cpuid.ts';
 import type { Memory } from './memory.ts';
 import type { Mmu } from './mmu.ts';
 import type { Msrs } from './msrs.ts';
+import type { Secure } from './secure.ts';
 import type { State } from './state.ts';
 
 export interface Machine {
@@ -14,6 +15,8 @@ export interface Machine {
   readonly memory: Memory;
   readonly msrs: Msrs;
   readonly cpuid: Cpuid;
+  /** Undefined for guests whose state anybody may see. */
+  secure: Secure | undefined;
 }
 
 /** One instruction at its place. Positions are offsets in the code segment (rip). */

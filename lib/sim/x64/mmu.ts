@@ -46,8 +46,9 @@ export class Mmu implements TableMemory {
     this.serial++;
   }
 
-  #page(gfn: number, access: Access): Uint8Array | BusMiss {
-    const page = this.#bus.page(gfn, access);
+  #page(gfn: number, access: Access, table = false): Uint8Array | BusMiss {
+    const bus = this.#bus;
+    const page = table && bus.table !== undefined ? bus.table(gfn, access === 'write') : bus.page(gfn, access);
     // Making the page may have changed other answers (a zero page that got bytes of its own).
     if (this.#bus.generation !== this.#generation) {
       this.#generation = this.#bus.generation;
@@ -84,6 +85,8 @@ export class Mmu implements TableMemory {
 
   #stop(gfn: number, miss: Exclude<BusMiss, { kind: 'mmio' }>) {
     const gpa = gfn * 4096;
+    if (miss.kind === 'exception') return this.state.exception(miss.vector, miss.errorCode);
+    if (miss.kind === 'retry') return this.state.abandon({ kind: 'retry' });
     if (miss.kind === 'unreachable') return this.state.abandon({ kind: 'unreachable', gpa, errno: miss.errno });
     return this.state.abandon({ kind: 'memory-fault', gpa, private: miss.private, errno: miss.errno });
   }
@@ -109,14 +112,14 @@ export class Mmu implements TableMemory {
   }
 
   tablePage(gfn: number): DataView | undefined {
-    const page = this.#page(gfn, 'read');
+    const page = this.#page(gfn, 'read', true);
     if (page instanceof Uint8Array) return viewOf(page);
     if (page.kind === 'mmio') return undefined;
     throw this.#stop(gfn, page);
   }
 
   setTableByte(gfn: number, offset: number, value: number): void {
-    const page = this.#page(gfn, 'write');
+    const page = this.#page(gfn, 'write', true);
     if (!(page instanceof Uint8Array)) return;
     page[offset] = value;
     this.written(viewOf(page));

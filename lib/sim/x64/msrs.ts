@@ -48,6 +48,11 @@ export class Msrs {
     this.#clock = clock;
   }
 
+  /** One more MSR that only keeps what is written to it. */
+  define(index: number, value: bigint): void {
+    this.#kept.set(index, value);
+  }
+
   /** The time-stamp counter, never twice the same. */
   tsc(): bigint {
     const now = BigInt.asUintN(64, this.#clock() + this.#tscOffset);

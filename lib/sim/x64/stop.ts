@@ -62,6 +62,16 @@ export interface DeliveryStop {
   readonly gpa: number;
 }
 
+export type SecureInstruction = 'vmgexit' | 'pvalidate' | 'tdcall';
+
+/** An instruction of a protected guest; rip is on it, and `complete` goes past it. See secure.ts. */
+export interface SecureStop {
+  readonly kind: 'secure';
+  readonly instruction: SecureInstruction;
+  /** pvalidate: the page frame that rax leads to. */
+  readonly gfn: number;
+}
+
 export type Stop =
   | IoStop
   | MmioStop
@@ -70,9 +80,12 @@ export type Stop =
   | UnreachableStop
   | EmulationStop
   | DeliveryStop
+  | SecureStop
   | { readonly kind: 'hlt' }
   /** Triple fault. */
   | { readonly kind: 'shutdown' }
+  /** The access cannot succeed and does not end: the vCPU tries again for ever, as a processor would. */
+  | { readonly kind: 'retry' }
   /** As many instructions as allowed were executed. */
   | { readonly kind: 'budget' };
 

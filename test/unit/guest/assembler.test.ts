@@ -31,6 +31,8 @@ describe('the assembler', () => {
     ['repeated strings', 64, (a) => a.stos(64, 'rep').scas(8, 'repne'), 'f348abf2ae'],
     ['ports', 64, (a) => a.out(0x80, 'eax').in('al', 'dx'), 'e780ec'],
     ['hypercalls', 64, (a) => a.vmcall().vmmcall(), '0f01c10f01d9'],
+    ['protected guests', 64, (a) => a.vmgexit().pvalidate().tdcall(), 'f30f01d9f20f01ff660f01cc'],
+    ['far code', 32, (a) => a.lgdt({ disp: 0x1000 }).retf(), '0f011500100000cb'],
   ])('chooses %s', (_, mode, write, bytes) => {
     expect(assemble(mode, write)).toBe(bytes);
   });

@@ -59,6 +59,7 @@ export function normalise(text: string): string {
     .replace(/^addr(16|32) /, '')
     .replace('+0x0]', ']')
     .replace('movabs', 'mov')
+    .replace(/^lgdt[wd] /, 'lgdt ')
     .replace(/,1$/, ',0x1')
     .replace(/^(push|pop)(f?)[wdq]\b/, '$1$2')
     .replace(/^invlpg byte ptr /, 'invlpg ')

@@ -1,0 +1,24 @@
+/** Which technology protects a VM, by its type and the machine. */
+import { SevVm } from '../sev/sev-vm.ts';
+import { SnpVm } from '../sev/snp-vm.ts';
+import { TdxVm } from '../tdx/tdx-vm.ts';
+import { VM_DEFAULT, VM_SEV, VM_SEV_ES, VM_SNP, VM_TDX } from './machine.ts';
+import type { VmTechnology } from './technology.ts';
+import type { Vm } from './vm.ts';
+
+export function technologyOf(vm: Vm): VmTechnology | undefined {
+  switch (vm.type) {
+    case VM_DEFAULT:
+      // Before there were VM types, SEV was asked for on default VMs; it still can be.
+      return vm.machine.sev ? new SevVm(vm) : undefined;
+    case VM_SEV:
+    case VM_SEV_ES:
+      return new SevVm(vm);
+    case VM_SNP:
+      return new SnpVm(vm);
+    case VM_TDX:
+      return new TdxVm(vm);
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,1 @@
+export { SevVm as TdxVm } from '../sev/sev-vm.ts';
