@@ -268,7 +268,7 @@ class Tracer {
   }
 }
 
-function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {
+export function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {
   switch (call) {
     case 'open':
       return args[0] === '/dev/kvm' ? 'kvm' : 'file';
