@@ -127,12 +127,7 @@ export const TRACED: Readonly<Partial<Record<string, TracedCall>>> = {
     ],
   },
   lseek: {
-    args: [
-      fd,
-      s64('offset'),
-      int('whence'),
-      arg('out', { kind: 'words', signed: true, count: 1, names: ['offset'] }),
-    ],
+    args: [fd, s64('offset'), int('whence'), arg('out', { kind: 'words', signed: true, count: 1, names: ['offset'] })],
   },
   read: { args: [fd, into], waits: true },
   write: { args: [fd, from], waits: true },

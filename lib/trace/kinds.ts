@@ -1,11 +1,15 @@
 /** What each descriptor of a recording is, from the calls that made it: two requests may share a number, and then this decides. */
 import { madeKind } from '../kernel/trace.ts';
+import { declareMemoryAttributes2 } from '../uapi/index.ts';
 import { type Arch, viewOf } from '../uapi/layout.ts';
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import { placesOf } from './places.ts';
 import type { RecordedCall, Recording } from './recording.ts';
 
 const F_DUPFD_CLOEXEC = 1030;
+
+/** Requests that are not merged are declared when a recording names one: a kernel may have given its number to something else. */
+const PROPOSED: Readonly<Record<string, () => Ioctl>> = { KVM_SET_MEMORY_ATTRIBUTES2: declareMemoryAttributes2 };
 
 export class FdKinds {
   readonly #arch: Arch;
@@ -22,6 +26,7 @@ export class FdKinds {
   /** The declaration of the request of an ioctl; undefined for other calls, and for a request that is not declared. */
   ioctl(call: RecordedCall): Ioctl | undefined {
     if (call.call !== 'ioctl') return undefined;
+    PROPOSED[call.request ?? '']?.();
     return findIoctl(Number(call.args[1]), this.of(Number(call.args[0])), this.#arch);
   }
 

@@ -110,7 +110,13 @@ export function compareStructs(
   return found;
 }
 
-function compareWords(role: WordsRole, expected: Uint8Array, got: Uint8Array, map: ValueMap, argName: string): Difference[] {
+function compareWords(
+  role: WordsRole,
+  expected: Uint8Array,
+  got: Uint8Array,
+  map: ValueMap,
+  argName: string,
+): Difference[] {
   const [a, b] = [viewOf(expected), viewOf(got)];
   const word = (view: DataView, index: number): bigint =>
     role.signed ? view.getBigInt64(index * 8, true) : view.getBigUint64(index * 8, true);
@@ -162,7 +168,9 @@ const HEAD = ['ready_for_interrupt_injection', 'if_flag', 'flags', 'cr8', 'apic_
 function compareExits(expected: RecordedOutcome, got: RecordedOutcome): Difference[] {
   const [a, b] = [expected.exit, got.exit];
   if (a === undefined || b === undefined) {
-    return a === b ? [] : [differs('exit', a === undefined ? 'none' : 'there is one', b === undefined ? 'none' : 'there is one')];
+    return a === b
+      ? []
+      : [differs('exit', a === undefined ? 'none' : 'there is one', b === undefined ? 'none' : 'there is one')];
   }
   const reasonAt = (page: Uint8Array): number => viewOf(page).getUint32(kvm_run.offsets.exit_reason, true);
   const [was, is] = [reasonAt(a.page), reasonAt(b.page)];
@@ -183,7 +191,7 @@ function compareExits(expected: RecordedOutcome, got: RecordedOutcome): Differen
   return found;
 }
 
-const sign = (result: number): number => (result < 0 ? result : 0);
+const sign = (result: number): number => Math.min(result, 0);
 
 /** Every difference between the outcome of `call` and `got`, which is what the same call met elsewhere. */
 export function compareOutcomes(
@@ -223,5 +231,7 @@ export function compareOutcomes(
 /** The arguments of a call in words, for messages. */
 export const showCall = (call: RecordedCall): string => {
   const known = call.call in TRACED;
-  return known && call.text !== '' ? call.text : `${call.call}(${known ? showArgs(call.call as 'close', call.args).join(', ') : '…'})`;
+  return known && call.text !== ''
+    ? call.text
+    : `${call.call}(${known ? showArgs(call.call as 'close', call.args).join(', ') : '…'})`;
 };

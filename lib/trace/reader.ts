@@ -105,10 +105,7 @@ class Line {
 function readPointers(line: Line, value: unknown, field: string): RecordedPointer[] {
   return line.list(value, field).map((entry, i) => {
     const [offset, bytes] = line.list(entry, `${field}[${i}]`);
-    return [
-      line.integer(offset, `${field}[${i}][0]`, 0, 2 ** 31),
-      line.bytes(bytes, `${field}[${i}][1]`),
-    ] as const;
+    return [line.integer(offset, `${field}[${i}][0]`, 0, 2 ** 31), line.bytes(bytes, `${field}[${i}][1]`)] as const;
   });
 }
 
@@ -191,10 +188,7 @@ function readWrites(line: Line, value: unknown): RecordedCall['writes'] {
   if (value === undefined) return [];
   return line.list(value, 'writes').map((entry, i) => {
     const [hva, bytes] = line.list(entry, `writes[${i}]`);
-    return [
-      line.integer(hva, `writes[${i}][0]`, 0, KERNEL_HALF),
-      line.bytes(bytes, `writes[${i}][1]`),
-    ] as const;
+    return [line.integer(hva, `writes[${i}][0]`, 0, KERNEL_HALF), line.bytes(bytes, `writes[${i}][1]`)] as const;
   });
 }
 
@@ -261,7 +255,10 @@ export function parseTrace(bytes: Uint8Array, file = 'trace'): Recording[] {
     try {
       json = JSON.parse(text);
     } catch (error) {
-      line.fail('', `is no JSON (${error instanceof Error ? error.message : ''}); a line that was cut off can be removed`);
+      line.fail(
+        '',
+        `is no JSON (${error instanceof Error ? error.message : ''}); a line that was cut off can be removed`,
+      );
     }
     if (!isObject(json)) line.fail('', `must be an object, got ${shown(json)}`);
     if (json.format !== undefined || recordings.length === 0) {

@@ -65,7 +65,8 @@ export class Translator {
   }
 
   #need(counterpart: Counterpart, what: string): number | undefined {
-    if (counterpart.kind === 'missing') throw new NotMade(`${what} comes from call ${counterpart.madeBy}, which has none here`);
+    if (counterpart.kind === 'missing')
+      throw new NotMade(`${what} comes from call ${counterpart.madeBy}, which has none here`);
     return counterpart.kind === 'known' ? counterpart.value : undefined;
   }
 
@@ -155,7 +156,8 @@ export class Translator {
   #lend(buffers: readonly Uint8Array[]): number[] {
     if (buffers.length === 0) return [];
     const lent = this.#holdings.lend(buffers);
-    if (typeof lent === 'number') throw new NotMade('its buffers do not fit into the memory that a replay has for them');
+    if (typeof lent === 'number')
+      throw new NotMade('its buffers do not fit into the memory that a replay has for them');
     return lent;
   }
 
@@ -171,7 +173,8 @@ export class Translator {
       return this.fd(view.getInt32(place.offset, true));
     }
     const address = view.getBigUint64(place.offset, true);
-    const spanAt = place.span === undefined || ioctl?.arg.kind !== 'struct' ? undefined : ioctl.arg.layout.offsets[place.span];
+    const spanAt =
+      place.span === undefined || ioctl?.arg.kind !== 'struct' ? undefined : ioctl.arg.layout.offsets[place.span];
     return this.#pointer(address, spanAt === undefined ? undefined : view.getBigUint64(spanAt, true), place.path);
   }
 
@@ -182,7 +185,8 @@ export class Translator {
     const length = Number(span);
     const known = this.#need(this.#map.liveHva(Number(address)), `address 0x${address.toString(16)} in ${path}`);
     if (known !== undefined) {
-      if (!this.#holdings.covers(known, length)) throw new NotMade(`${path} reaches beyond the memory that was mapped there`);
+      if (!this.#holdings.covers(known, length))
+        throw new NotMade(`${path} reaches beyond the memory that was mapped there`);
       return known;
     }
     // Nothing was mapped there in the recording, and nothing of this process must be in its place.

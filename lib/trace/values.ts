@@ -18,9 +18,7 @@ type Target = { readonly to: number } | { readonly madeBy: number };
 
 const counterpart = (target: Target | undefined, offset = 0): Counterpart => {
   if (target === undefined) return UNKNOWN;
-  return 'to' in target
-    ? { kind: 'known', value: target.to + offset }
-    : { kind: 'missing', madeBy: target.madeBy };
+  return 'to' in target ? { kind: 'known', value: target.to + offset } : { kind: 'missing', madeBy: target.madeBy };
 };
 
 class Numbers {
