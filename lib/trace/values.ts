@@ -36,6 +36,14 @@ class Numbers {
   of(from: number): Counterpart {
     return counterpart(this.#map.get(from));
   }
+
+  /** Takes two that nobody has paired yet, where they are used alike, for a pair. */
+  assume(from: number, to: number): boolean {
+    if (this.of(from).kind === 'known') return false;
+    for (const target of this.#map.values()) if ('to' in target && target.to === to) return false;
+    this.#map.set(from, { to });
+    return true;
+  }
 }
 
 /** Addresses beyond are the kernel's own, or not canonical. */
@@ -82,6 +90,14 @@ export class ValueMap {
     if (live.kind !== 'unknown') return live;
     const found = this.#retired.at(address);
     return found === undefined ? UNKNOWN : counterpart(found.value, address - found.origin);
+  }
+
+  /** Takes a mapping that has no counterpart for the one in which `other` lies. */
+  assumeHva(address: number, other: number): boolean {
+    const found = this.#live.at(address);
+    if (found === undefined || 'to' in found.value) return false;
+    this.#live.set(found.from, found.to, { to: other - (address - found.from) });
+    return true;
   }
 
   /** Whether two numbers that name things (inodes) name the same thing; the first time decides. */
