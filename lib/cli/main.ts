@@ -5,8 +5,8 @@ import { Command, CommanderError } from 'commander';
 import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
-import { addVm } from './commands/vm.ts';
 import { addTrace } from './commands/trace.ts';
+import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
 
 function version(): string {
