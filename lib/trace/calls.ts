@@ -3,7 +3,16 @@
  * it could do that a file may not be trusted with. A new call is a new row.
  */
 import type { CallName } from '../kernel/calls.ts';
-import { CACHESTAT, CACHESTAT_LENGTH, FAULT, FAULT_LENGTH, STAT, STAT_LENGTH } from '../kernel/kernel.ts';
+import {
+  CACHESTAT,
+  CACHESTAT_LENGTH,
+  FAULT,
+  FAULT_LENGTH,
+  IOCTL_MAKES_FD,
+  STAT,
+  STAT_LENGTH,
+} from '../kernel/kernel.ts';
+import type { Ioctl } from '../uapi/registry.ts';
 
 /** Words of 64 bits that a call fills. */
 export interface WordsRole {
@@ -169,8 +178,13 @@ export const TRACED: Readonly<Partial<Record<string, TracedCall>>> = {
 const F_DUPFD_CLOEXEC = 1030;
 
 /** What the result of this very call stands for: fcntl and ioctl make descriptors by command and request. */
-export function madeBy(call: string, args: readonly unknown[], makes: boolean): TracedCall['makes'] {
+export function madeBy(call: string, args: readonly unknown[], ioctl: Ioctl | undefined): TracedCall['makes'] {
   if (call === 'fcntl') return args[1] === F_DUPFD_CLOEXEC ? 'fd' : undefined;
-  if (call === 'ioctl') return makes ? 'fd' : undefined;
-  return TRACED[call]?.makes;
+  if (call !== 'ioctl') return TRACED[call]?.makes;
+  // Of a request that nobody declared, the caller knew.
+  const makes = ioctl === undefined ? (Number(args[3] ?? 0) & IOCTL_MAKES_FD) !== 0 : makesResult(ioctl);
+  return makes ? 'fd' : undefined;
 }
+
+/** Whether the result of the request is a descriptor. */
+export const makesResult = ({ makes, makesField }: Ioctl): boolean => makes !== undefined && makesField === undefined;

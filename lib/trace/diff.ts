@@ -165,7 +165,7 @@ class Comparison {
     const map = this.#map;
     const to = b === undefined || b.result < 0 ? undefined : b.result;
     const [first, second] = [Number(a.args[0]), Number(a.args[1])];
-    const makes = madeBy(a.call, a.args, ioctl?.makes !== undefined && ioctl.makesField === undefined);
+    const makes = madeBy(a.call, a.args, ioctl);
     if (makes === 'fd') map.fds.link(a.result, to, a.n);
     else if (makes === 'mapping') map.linkRange(a.result, second, to, a.n);
     else if (makes === 'vcpu') map.vcpus.link(a.result, to, a.n);

@@ -1,5 +1,4 @@
 /** Compares what two kernels answered to the same call, field by field, modulo descriptors and addresses. */
-import { showArgs } from '../kernel/calls.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { FAULT, STAT } from '../kernel/kernel.ts';
 import { exitPayload } from '../kernel/trace-exit.ts';
@@ -7,7 +6,7 @@ import { KVM_EXIT, KVM_RUN_EXIT_OFFSET, kvm_run, showNamed } from '../uapi/index
 import { kvm_run_internal, kvm_run_io, kvm_run_mmio, kvm_run_system_event } from '../uapi/kvm-run.ts';
 import { type Layout, viewOf } from '../uapi/layout.ts';
 import type { Ioctl } from '../uapi/registry.ts';
-import { madeBy, TRACED, type WordsRole } from './calls.ts';
+import { madeBy, TRACED, type TracedCall, type WordsRole } from './calls.ts';
 import { type Leaf, leavesOf, leavesOfBytes, placesOf } from './places.ts';
 import type { RecordedCall, RecordedOutcome } from './recording.ts';
 import type { Counterpart, ValueMap } from './values.ts';
@@ -33,9 +32,9 @@ const PASSING_TIME: Readonly<Record<string, readonly RegExp[]>> = {
 export const changesWithTime = (request: string | undefined, path: string): boolean =>
   request !== undefined && (PASSING_TIME[request] ?? []).some((pattern) => pattern.test(path));
 
-export function showResult(call: string, args: readonly unknown[], result: number, makesFd: boolean): string {
+function showResult(result: number, makes: TracedCall['makes']): string {
   if (result < 0) return errnoName(-result);
-  switch (madeBy(call, args, makesFd)) {
+  switch (makes) {
     case 'fd':
       return 'a descriptor';
     case 'mapping':
@@ -200,9 +199,8 @@ export function compareOutcomes(
   ioctl: Ioctl | undefined,
   map: ValueMap,
 ): Difference[] {
-  const makesFd = ioctl?.makes !== undefined && ioctl.makesField === undefined;
-  const makes = madeBy(call.call, call.args, makesFd);
-  const resultOf = (result: number): string => showResult(call.call, call.args, result, makesFd);
+  const makes = madeBy(call.call, call.args, ioctl);
+  const resultOf = (result: number): string => showResult(result, makes);
   const found: Difference[] = [];
   const isSameResult = makes === undefined ? call.result === got.result : sign(call.result) === sign(got.result);
   if (!isSameResult) found.push(differs('result', resultOf(call.result), resultOf(got.result)));
@@ -227,11 +225,3 @@ export function compareOutcomes(
   }
   return found;
 }
-
-/** The arguments of a call in words, for messages. */
-export const showCall = (call: RecordedCall): string => {
-  const known = call.call in TRACED;
-  return known && call.text !== ''
-    ? call.text
-    : `${call.call}(${known ? showArgs(call.call as 'close', call.args).join(', ') : '…'})`;
-};

@@ -246,7 +246,7 @@ class Replayer {
     const { result } = outcome;
     if (result < 0) return;
     const [first, second] = [Number(args[0]), Number(args[1])];
-    const makes = madeBy(call.call, call.args, ioctl?.makes !== undefined && ioctl.makesField === undefined);
+    const makes = madeBy(call.call, call.args, ioctl);
     if (makes === 'fd') this.#holdings.addFd(result);
     else if (makes === 'mapping') this.#holdings.addRange(result, second);
     else if (makes === 'vcpu') {
@@ -295,7 +295,7 @@ class Replayer {
     const map = this.#map;
     const [first, second] = [Number(call.args[0]), Number(call.args[1])];
     const to = outcome === undefined || outcome.result < 0 ? undefined : outcome.result;
-    const makes = madeBy(call.call, call.args, ioctl?.makes !== undefined && ioctl.makesField === undefined);
+    const makes = madeBy(call.call, call.args, ioctl);
     if (makes === 'fd') map.fds.link(result, to, n);
     else if (makes === 'mapping') map.linkRange(result, second, to, n);
     else if (makes === 'vcpu') map.vcpus.link(result, to, n);

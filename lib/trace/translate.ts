@@ -1,8 +1,8 @@
 /** The arguments of a recorded call as another kernel takes them: descriptors, vCPUs and addresses replaced, buffers fresh. */
-import type { Kernel } from '../kernel/kernel.ts';
+import { IOCTL_LENGTH_CHECKED, IOCTL_MAKES_FD, type Kernel } from '../kernel/kernel.ts';
 import { viewOf } from '../uapi/layout.ts';
 import type { Ioctl } from '../uapi/registry.ts';
-import { TRACED, type WordsRole } from './calls.ts';
+import { makesResult, TRACED, type WordsRole } from './calls.ts';
 import type { Holdings } from './holdings.ts';
 import { type Place, placesOf } from './places.ts';
 import type { RecordedCall, RecordedPointer, RecordedValue } from './recording.ts';
@@ -30,6 +30,12 @@ const LARGE_ARG = 16384;
 
 const bytesOfWords = (words: BigInt64Array | BigUint64Array): Uint8Array =>
   new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+
+/** A descriptor that the addon does not know of could not be closed: what the declaration says counts. */
+function howOf(ioctl: Ioctl | undefined, recorded: number): number {
+  if (ioctl === undefined) return recorded & (IOCTL_MAKES_FD | IOCTL_LENGTH_CHECKED);
+  return (recorded & IOCTL_LENGTH_CHECKED) | (makesResult(ioctl) ? IOCTL_MAKES_FD : 0);
+}
 
 export class Translator {
   readonly #kernel: Kernel;
@@ -109,13 +115,14 @@ export class Translator {
   }
 
   #ioctl(call: RecordedCall, ioctl: Ioctl | undefined): Prepared {
-    const [fd, request, arg, how, pointers] = call.args;
+    const [fd, request, arg, givenHow, pointers] = call.args;
+    const how = howOf(ioctl, Number(givenHow ?? 0));
     const head = [this.fd(Number(fd)), request];
     if (!(arg instanceof Uint8Array)) {
       const SIZE = (Number(request) >>> 16) & 0x3fff;
       // A number for a request that takes a struct is the struct's address.
       const value = SIZE === 0 ? arg : this.hva(arg as number | bigint);
-      return { args: [...head, value, how ?? 0], out: new Map(), finish: () => [] };
+      return { args: [...head, value, how], out: new Map(), finish: () => [] };
     }
     const given = arg.slice();
     const view = viewOf(given);
@@ -138,7 +145,7 @@ export class Translator {
     });
     if (large) this.#kernel.copyIn(lent.at(-1) ?? 0, given);
     return {
-      args: [...head, large ? lent.at(-1) : given, how ?? 0],
+      args: [...head, large ? lent.at(-1) : given, how],
       out: new Map([[2, given]]),
       finish: () => {
         if (large) this.#kernel.copyOut(lent.at(-1) ?? 0, given);

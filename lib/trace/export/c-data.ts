@@ -71,13 +71,13 @@ export function byteLines(bytes: Uint8Array): string[] {
 }
 
 /** Declarations come before statements that fill. */
-export interface Buffer_ {
+export interface CBuffer {
   readonly declare: readonly string[];
   readonly fill: readonly string[];
 }
 
 /** A buffer called `name`; `code` are lines for its bytes that say more than {@link byteLines}. */
-export function buffer(name: string, bytes: Uint8Array, code?: readonly string[]): Buffer_ {
+export function buffer(name: string, bytes: Uint8Array, code?: readonly string[]): CBuffer {
   const size = Math.max(bytes.length, 1);
   if (code !== undefined) return { declare: [`static unsigned char ${name}[] = {`, ...code, '};'], fill: [] };
   if (bytes.length <= SHORT) {

@@ -16,12 +16,14 @@ export function quote(text: string): string {
   const bytes = [...Buffer.from(text, 'utf8')].map((byte) => {
     const char = String.fromCharCode(byte);
     // A question mark could begin a trigraph.
-    return /[ -!#->@-[\]-~]/.test(char) ? char : `\\${byte.toString(8).padStart(3, '0')}`;
+    if (char === '"') return '\\"';
+    return /[ !#->@-[\]-~]/.test(char) ? char : `\\${byte.toString(8).padStart(3, '0')}`;
   });
   return `"${bytes.join('')}"`;
 }
 
 const MOST_COMMENT = 400;
+const MOST_MESSAGE = 140;
 
 /** The text of a line comment: nothing that ends it, continues it or moves a terminal. */
 export function comment(text: string): string {
@@ -31,7 +33,7 @@ export function comment(text: string): string {
 
 /** Text inside a message of the program: a string literal's contents that printf takes as they are. */
 export const message = (text: string): string =>
-  quote(text.length > MOST_COMMENT ? `${text.slice(0, MOST_COMMENT)}...` : text);
+  quote(text.length > MOST_MESSAGE ? `${text.slice(0, MOST_MESSAGE)}...` : text);
 
 export const indent = (lines: readonly string[], by = '\t'): string[] =>
   lines.map((line) => (line === '' ? '' : by + line));

@@ -2,8 +2,11 @@
 import { FdKinds } from '../kinds.ts';
 import { planOf, type Step } from '../plan.ts';
 import type { RecordedCall, Recording } from '../recording.ts';
-import { Emitter } from './c-calls.ts';
+import { Context } from './c-context.ts';
+import { emitIoctl } from './c-ioctl.ts';
+import { emitPlain, emitWrites } from './c-plain.ts';
 import { catchesFaults, INCLUDES, prelude } from './c-prelude.ts';
+import { emitAttach, emitDetach, emitKick, emitRun, emitStart } from './c-run.ts';
 import { comment, hex, indent } from './c-text.ts';
 import { guestCode } from './code.ts';
 
@@ -20,8 +23,21 @@ function lineOf(call: RecordedCall): string {
   return `// ${call.n}: ${comment(call.text)}`;
 }
 
+function emitCall(context: Context, call: RecordedCall): string[] | undefined {
+  switch (call.call) {
+    case 'ioctl':
+      return emitIoctl(context, call);
+    case 'vcpuAttach':
+      return emitAttach(context, call);
+    case 'vcpuDetach':
+      return emitDetach(context, call);
+    default:
+      return emitPlain(context, call);
+  }
+}
+
 /** The lines of each step. A run that nothing happens during needs no thread. */
-function* stepLines(steps: readonly Step[], emitter: Emitter, left: RecordedCall[]): Generator<string[]> {
+function* stepLines(steps: readonly Step[], context: Context, left: RecordedCall[]): Generator<string[]> {
   const threaded = new Set<RecordedCall>();
   for (const [i, step] of steps.entries()) {
     const { call } = step;
@@ -29,18 +45,21 @@ function* stepLines(steps: readonly Step[], emitter: Emitter, left: RecordedCall
     if (step.kind === 'start') {
       if (next?.kind === 'end' && next.call === call) continue;
       threaded.add(call);
-      yield [`// ${call.n}: begins here`, ...emitter.begin(call)];
-    } else if (step.kind === 'end') {
-      const before = threaded.has(call) ? [] : emitter.writes(call);
-      yield [lineOf(call), ...before, ...emitter.run(call, threaded.has(call))];
-    } else if (step.kind === 'kick') yield [lineOf(call), ...emitter.kick(call, step.during)];
-    else {
-      const lines = emitter.call(call);
-      if (lines === undefined) left.push(call);
-      yield lines === undefined
-        ? [lineOf(call), '// left out: there is no safe way to write this call in C']
-        : [lineOf(call), ...lines];
+      yield [`// ${call.n}: begins here`, ...emitStart(context, call)];
+      continue;
     }
+    let lines: string[] | undefined;
+    if (step.kind === 'end') lines = emitRun(context, call, threaded.has(call));
+    else if (step.kind === 'kick') lines = emitKick(context, call, step.during);
+    else if (call.call === 'vcpuRun') lines = emitRun(context, call, false);
+    else {
+      const writes = emitWrites(context, call);
+      const own = emitCall(context, call);
+      lines = own === undefined ? undefined : [...writes, ...own];
+    }
+    if (lines === undefined) left.push(call);
+    context.kinds.follow(call);
+    yield [lineOf(call), ...(lines ?? ['// left out: there is no safe way to write this call'])];
   }
 }
 
@@ -73,10 +92,10 @@ const defineUnlessThere = ([name, value]: readonly [string, bigint | number]): s
 
 /** Writes `recording` as C. Descriptors and addresses become variables; what is compared is what {@link replayTrace} compares. */
 export function exportC(recording: Recording): ExportedC {
-  const emitter = new Emitter(new FdKinds(recording), guestCode(recording), recording.kernel.arch);
+  const context = new Context(new FdKinds(recording), guestCode(recording), recording.kernel.arch);
   const left: RecordedCall[] = [];
   const steps = planOf(recording);
-  const bodies = [...stepLines(steps, emitter, left)];
+  const bodies = [...stepLines(steps, context, left)];
   const functions: string[] = [];
   const names: string[] = [];
   for (let at = 0; at < bodies.length; at += PER_FUNCTION) {
@@ -88,7 +107,7 @@ export function exportC(recording: Recording): ExportedC {
   const main = [
     'int main(void)',
     '{',
-    ...(catchesFaults(emitter.helpers) ? ['\tcatch_faults();'] : []),
+    ...(catchesFaults(context.helpers) ? ['\tcatch_faults();'] : []),
     '\tsetvbuf(stdout, NULL, _IOLBF, 0);',
     ...names.map((name) => `\t${name}();`),
     '\tprintf("%d calls, %d different\\n", calls, differing);',
@@ -100,14 +119,14 @@ export function exportC(recording: Recording): ExportedC {
     INCLUDES,
     ...guard(recording.kernel.arch),
     '',
-    ...[...emitter.syscalls].flatMap(([name, number]) => defineUnlessThere([`SYS_${name}`, number])),
-    ...[...emitter.structs.names].flatMap(defineUnlessThere),
-    ...[...emitter.requests].map(([name, value]) => `#define ${name} ${value}`),
+    ...[...context.syscalls].flatMap(([name, number]) => defineUnlessThere([`SYS_${name}`, number])),
+    ...[...context.structs.names].flatMap(defineUnlessThere),
+    ...[...context.requests].map(([name, value]) => `#define ${name} ${value}`),
     '',
-    ...emitter.structs.lines(),
-    prelude(emitter.helpers),
-    ...[...emitter.tables.values()].flatMap((lines) => [...lines, '']),
-    ...emitter.names.declarations,
+    ...context.structs.lines(),
+    prelude(context.helpers),
+    ...[...context.tables.values()].flatMap((lines) => [...lines, '']),
+    ...context.names.declarations,
     '',
     ...functions,
     ...main,

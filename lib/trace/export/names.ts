@@ -12,6 +12,7 @@ export class Names {
   readonly #counts = new Map<string, number>();
   readonly #fds = new Map<number, string>();
   readonly #vcpus = new Map<number, string>();
+  readonly #vcpuFds = new Map<string, string>();
   readonly #ranges = new Intervals<string>();
   /** Declarations of all of them. */
   readonly declarations: string[] = [];
@@ -39,10 +40,16 @@ export class Names {
     this.#fds.delete(fd);
   }
 
-  newVcpu(handle: number): string {
+  /** `fd` is the variable of its descriptor. */
+  newVcpu(handle: number, fd: string): string {
     const name = this.#fresh('run', (fresh) => `static struct vcpu ${fresh};`);
     this.#vcpus.set(handle, name);
+    this.#vcpuFds.set(name, fd);
     return name;
+  }
+
+  vcpuFd(name: string): string {
+    return this.#vcpuFds.get(name) ?? name;
   }
 
   vcpu(handle: number): string | undefined {

@@ -2,7 +2,7 @@
  * Replays recordings as somebody with a text editor would leave them: values changed, lines lost, moved and repeated. The process must be
  * there at the end, with nothing left over. Arguments: the trace, `kvm` or `sim`, a seed, how many.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { simulate } from '../../../dist/sim/simulate.js';
 import { loadNative } from '../../../dist/kernel/native.js';
 import { diffTraces } from '../../../dist/trace/diff.js';
@@ -88,16 +88,25 @@ function mutated() {
 }
 
 const held = () => ({ fds: readdirSync('/proc/self/fd').length, threads: readdirSync('/proc/self/task').filter((task) => readFileSync(`/proc/self/task/${task}/comm`, 'utf8') === 'vcpu\n').length });
+const links = () => readdirSync('/proc/self/fd').map((fd) => {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return 'gone';
+  }
+});
 /** VMs, guest_memfds, vCPUs and memory files that are mapped or open. */
 const mapped = () => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => /memfd:|kvm|guest_memfd|secretmem/.test(line)).length;
 
 const counts = { refused: 0, replayed: 0, same: 0, different: 0, skipped: 0 };
 const [whole] = parseTrace(readFileSync(file));
-let before;
+// What the addon itself needs is there after its first use.
+await replayTrace(whole, backend === 'kvm' ? loadNative() : simulate({ release: '6.18', technologies: [] }));
+const before = held();
 for (let i = 0; i < Number(timesText); i++) {
   const seed = state;
+  const text = mutated();
   try {
-    const text = mutated();
     let recording;
     try {
       [recording] = parseTrace(Buffer.from(text));
@@ -114,11 +123,11 @@ for (let i = 0; i < Number(timesText); i++) {
     if (report.calls !== report.same + report.different.length + report.skipped.length) throw new Error('calls are missing in the report');
     if (i % 8 === 0) diffTraces(whole, recording);
     if (i % 8 === 4) exportC(recording);
-    before ??= held();
     const now = held();
-    if (now.fds > before.fds || now.threads > 0 || mapped() > 0) throw new Error(`left over: ${JSON.stringify({ before, now, mapped: mapped() })}`);
+    if (now.fds > before.fds || now.threads > 0 || mapped() > 0) throw new Error(`left over: ${JSON.stringify({ before, now, mapped: mapped(), links: links() })}`);
   } catch (error) {
     process.stdout.write(`seed ${seed}: ${error.stack}\n`);
+    if (process.env.PRIVMEM_KEEP !== undefined) writeFileSync(process.env.PRIVMEM_KEEP, text);
     process.exit(1);
   }
 }
