@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
+import { addTrace } from './commands/trace.ts';
 import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
 
@@ -28,6 +29,7 @@ function build(): Command {
   addLifecycle(program);
   addConformance(program);
   addVm(program);
+  addTrace(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }

@@ -36,10 +36,46 @@ const PAYLOADS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
 /** EFAULT, EHWPOISON and ENOMEM: with any other errno the vCPU was not entered, and the page holds what an earlier run left. */
 const FAULT_RESULTS: ReadonlySet<number> = new Set([-14, -133, -12]);
 
+/** What a run page held after a KVM_RUN that ended with an exit. */
+export interface ExitBytes {
+  /** The first {@link EXIT_BYTES}; up to the end of struct kvm_run when registers are shared in it (kvm_valid_regs). */
+  readonly page: Uint8Array;
+  /** Of KVM_EXIT_IO: the bytes at its data_offset. */
+  readonly data?: Uint8Array;
+}
+
+/** What KVM itself puts behind the page: one page of port I/O data. */
+const MOST_DATA = 4096;
+
+/** Reads what belongs to the exit, through `read(offset, into)`, which returns bytes done. Undefined when the page may hold what an earlier run left. */
+export function exitBytes(result: number, read: (offset: number, into: Uint8Array) => number): ExitBytes | undefined {
+  const head = new Uint8Array(EXIT_BYTES + 8);
+  read(0, head);
+  if (!hasExit(head, result)) return undefined;
+  const sharesRegisters = viewOf(head).getBigUint64(EXIT_BYTES, true) !== 0n;
+  const page = new Uint8Array(sharesRegisters ? kvm_run.size : EXIT_BYTES);
+  read(0, page);
+  if (viewOf(page).getUint32(kvm_run.offsets.exit_reason, true) !== R.KVM_EXIT_IO) return { page };
+  const view = new DataView(page.buffer, KVM_RUN_EXIT_OFFSET);
+  const { size, count, data_offset } = kvm_run_io.offsets;
+  const length = view.getUint8(size) * view.getUint32(count, true);
+  const data = new Uint8Array(Math.min(length, MOST_DATA));
+  read(Number(view.getBigUint64(data_offset, true) & 0xffffffn), data);
+  return { page, data };
+}
+
+function hasExit(page: Uint8Array, result: number): boolean {
+  const reason = viewOf(page).getUint32(kvm_run.offsets.exit_reason, true);
+  return result >= 0 || (reason === R.KVM_EXIT_MEMORY_FAULT && FAULT_RESULTS.has(result));
+}
+
+/** The payload that a reason comes with; undefined for those whose reason says it all, or that have no layout. */
+export const exitPayload = (reason: number): Layout | undefined => PAYLOADS.get(reason);
+
 /** Undefined when the page may hold what an earlier run left: a failed KVM_RUN carries an exit only for a memory fault. */
 export function describeExit(page: Uint8Array, result: number): string | undefined {
   const reason = viewOf(page).getUint32(kvm_run.offsets.exit_reason, true);
-  if (result < 0 && !(reason === R.KVM_EXIT_MEMORY_FAULT && FAULT_RESULTS.has(result))) return undefined;
+  if (!hasExit(page, result)) return undefined;
   const name = showNamed(BigInt(reason), KVM_EXIT);
   const payload = PAYLOADS.get(reason);
   return payload === undefined ? name : `${name} ${payload.format(page, KVM_RUN_EXIT_OFFSET)}`;

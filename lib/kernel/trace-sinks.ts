@@ -19,10 +19,16 @@ function toJson(value: unknown): unknown {
 }
 
 export function recordToJson(record: TraceRecord): string {
-  const { args, out, ...rest } = record;
-  const outs =
-    out === undefined ? {} : { out: Object.fromEntries(Object.entries(out).map(([k, v]) => [k, toJson(v)])) };
-  return JSON.stringify({ ...rest, args: args.map(toJson), ...outs });
+  const { args, out, pointed, writes, exit, ...rest } = record;
+  const object = (values: object) => Object.fromEntries(Object.entries(values).map(([k, v]) => [k, toJson(v)]));
+  return JSON.stringify({
+    ...rest,
+    args: args.map(toJson),
+    ...(out === undefined ? {} : { out: object(out) }),
+    ...(pointed === undefined ? {} : { pointed: pointed.map(toJson) }),
+    ...(writes === undefined ? {} : { writes: writes.map(toJson) }),
+    ...(exit === undefined ? {} : { exit: object(exit) }),
+  });
 }
 
 export interface FileSink {

@@ -6,9 +6,16 @@ import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import { CALLS, type CallName, showArgs, showIoctlArg } from './calls.ts';
 import { errnoName, errnoText } from './errno.ts';
 import type { Kernel } from './kernel.ts';
-import { describeExit, EXIT_BYTES } from './trace-exit.ts';
+import { describeExit, type ExitBytes, exitBytes } from './trace-exit.ts';
+import { type HostWrite, Watches } from './trace-watch.ts';
+
+/** Version of the records. docs/traces.md */
+export const TRACE_FORMAT = 2;
 
 export interface TraceRecord {
+  /** On the first record of a kernel only: the version of the records, and the kernel that they are of. */
+  readonly format?: number;
+  readonly kernel?: Pick<Kernel, 'backend' | 'arch' | 'release'>;
   /** Number of the call, from 1. */
   readonly n: number;
   /** The call of the waist. */
@@ -24,6 +31,18 @@ export interface TraceRecord {
   readonly errno?: string;
   /** Contents of the buffers that the call may fill, by index of the argument. */
   readonly out?: Readonly<Record<number, Uint8Array>>;
+  /** Of an ioctl with pointers: what their buffers held afterwards, in order. */
+  readonly pointed?: readonly Uint8Array[];
+  /** What the host wrote through views since the call before. */
+  readonly writes?: readonly HostWrite[];
+  /** Of a KVM_RUN: what its run page held afterwards. */
+  readonly exit?: ExitBytes;
+  /** Of a run on the vCPU's own thread, which is recorded when it ends: number of the last call before it began. */
+  readonly startedAfter?: number;
+  /** Of a view that is too large: what the host writes through it is not recorded. */
+  readonly unwatched?: true;
+  /** When the call began, in microseconds since the first one. */
+  readonly at: number;
   /** Microseconds that the call took, the recording left out. */
   readonly micros: number;
   /** The line, without a number or time. */
@@ -62,8 +81,20 @@ function freeze(value: unknown): unknown {
 
 const failure = (result: number): string => `-1 ${errnoName(-result)} (${errnoText(-result)})`;
 
+/** What is known of a call when it begins. */
+interface Begun {
+  readonly time: bigint;
+  readonly writes: readonly HostWrite[];
+  /** Calls recorded by then. */
+  readonly after?: number;
+}
+
+const microsSince = (time: bigint): number => Number(process.hrtime.bigint() - time) / 1000;
+
 class Tracer {
   readonly #inner: Kernel;
+  readonly #watches: Watches;
+  #first: bigint | undefined;
   readonly #sink: TraceSink;
   readonly #kinds = new Map<number, FdKind>();
   readonly #vcpus = new Map<number, { readonly fd: number; readonly page: number | undefined }>();
@@ -71,36 +102,80 @@ class Tracer {
 
   constructor(inner: Kernel, sink: TraceSink) {
     this.#inner = inner;
+    this.#watches = new Watches(inner);
     this.#sink = sink;
+  }
+
+  #begin(): bigint {
+    this.#watches.before();
+    const time = process.hrtime.bigint();
+    this.#first ??= time;
+    return time;
   }
 
   call(call: CallName, args: unknown[]): unknown {
     if (call === 'vcpuStart') return this.#start(args);
     const before = args.map(freeze);
     const method = this.#inner[call] as AnyCall;
-    const start = process.hrtime.bigint();
+    const time = this.#begin();
     const value = method.apply(this.#inner, args);
-    const micros = Number(process.hrtime.bigint() - start) / 1000;
-    this.#record(call, before, args, typeof value === 'number' ? value : 0, micros);
+    const micros = microsSince(time);
+    const result = typeof value === 'number' ? value : 0;
+    const watched = typeof value === 'number' || this.#watches.add(Number(args[0]), Number(args[1]));
+    this.#follow(call, args, result);
+    this.#record(call, before, args, result, micros, { time, writes: this.#watches.take() }, watched);
+    this.#watches.after();
     return value;
   }
 
   /** Recorded when it is done, as strace does with a call that takes time. */
   #start(args: unknown[]): unknown {
     const [vcpu, done] = args as [number, (result: number) => void];
-    const start = process.hrtime.bigint();
-    const record = (result: number): void =>
-      this.#record('vcpuStart', [vcpu], args, result, Number(process.hrtime.bigint() - start) / 1000);
-    const started = this.#inner.vcpuStart(vcpu, (result) => {
+    const begun: Begun = { time: this.#begin(), writes: this.#watches.take(), after: this.#count };
+    const record = (result: number): void => {
+      const micros = microsSince(begun.time);
+      this.#record('vcpuStart', [vcpu], args, result, micros, begun);
+      this.#watches.after();
+    };
+    const ended = (result: number): void => {
+      this.#watches.runEnds(vcpu, result);
       record(result);
       done(result);
-    });
+    };
+    let started: number;
+    try {
+      started = this.#inner.vcpuStart(vcpu, ended);
+    } catch (error) {
+      this.#watches.giveBack(begun.writes);
+      throw error;
+    }
     // Refused at once: no end will come.
     if (started < 0) record(started);
+    else this.#watches.runStarts(vcpu);
     return started;
   }
 
-  #record(call: CallName, before: readonly unknown[], after: readonly unknown[], result: number, micros: number): void {
+  /** What a call means for the memory that is watched. */
+  #follow(call: CallName, args: readonly unknown[], result: number): void {
+    const [first, second] = [Number(args[0]), Number(args[1])];
+    if (call === 'vcpuRun') this.#watches.runEnds(first, result);
+    if (result < 0) return;
+    if (call === 'munmap') this.#watches.drop(first, second);
+    else if (call === 'mmap') this.#watches.drop(result, second);
+    else if (call === 'vcpuAttach') this.#watches.attach(result, second);
+    else if (call === 'vcpuDetach') this.#watches.detach(first);
+    else if (call === 'vcpuKick') this.#watches.kick(first);
+  }
+
+  #record(
+    call: CallName,
+    before: readonly unknown[],
+    after: readonly unknown[],
+    result: number,
+    micros: number,
+    begun: Begun,
+    watched = true,
+  ): void {
     const on = typeof before[0] === 'number' ? this.#kinds.get(before[0]) : undefined;
     const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on) : undefined;
     const out: Record<number, Uint8Array> = {};
@@ -109,10 +184,16 @@ class Tracer {
       if (bytes !== undefined) out[index] = bytes;
     }
     const isRun = call === 'vcpuRun' || call === 'vcpuStart';
-    const text = isRun ? this.#runText(Number(before[0]), result) : this.#text(call, ioctl, on, before, out[2], result);
+    const exit = isRun ? this.#exit(Number(before[0]), result) : undefined;
+    const text = isRun
+      ? this.#runText(Number(before[0]), result, exit)
+      : this.#text(call, ioctl, on, before, out[2], result);
+    const pointed = call === 'ioctl' && isPointerList(after[4]) ? after[4].map(([, view]) => bytesOf(view)) : [];
     if (result >= 0) this.#learn(call, ioctl, before, result);
     this.#count++;
+    const { backend, arch, release } = this.#inner;
     this.#sink({
+      ...(this.#count === 1 ? { format: TRACE_FORMAT, kernel: { backend, arch, release } } : {}),
       n: this.#count,
       call,
       syscall: CALLS[call].syscall ?? null,
@@ -121,6 +202,12 @@ class Tracer {
       result,
       ...(result < 0 ? { errno: errnoName(-result) } : {}),
       ...(Object.keys(out).length === 0 ? {} : { out }),
+      ...(pointed.length === 0 ? {} : { pointed: pointed.filter((bytes) => bytes !== undefined) }),
+      ...(begun.writes.length === 0 ? {} : { writes: begun.writes }),
+      ...(exit === undefined ? {} : { exit }),
+      ...(begun.after === undefined ? {} : { startedAfter: begun.after }),
+      ...(watched ? {} : { unwatched: true }),
+      at: Number(begun.time - (this.#first ?? begun.time)) / 1000,
       micros,
       text,
     });
@@ -153,14 +240,16 @@ class Tracer {
     return made === undefined ? String(result) : `${result}<${made}>`;
   }
 
-  #runText(vcpu: number, result: number): string {
+  #exit(vcpu: number, result: number): ExitBytes | undefined {
+    const page = this.#vcpus.get(vcpu)?.page;
+    if (page === undefined) return undefined;
+    return exitBytes(result, (offset, into) => this.#inner.copyOut(page + offset, into));
+  }
+
+  #runText(vcpu: number, result: number, exit: ExitBytes | undefined): string {
     const place = this.#vcpus.get(vcpu);
     const line = `ioctl(${place?.fd ?? '?'}<vcpu>, KVM_RUN, 0) = ${result < 0 ? failure(result) : result}`;
-    if (place?.page === undefined) return line;
-    const page = new Uint8Array(EXIT_BYTES);
-    this.#inner.copyOut(place.page, page);
-    const exit = describeExit(page, result);
-    return exit === undefined ? line : `${line} <${exit}>`;
+    return exit === undefined ? line : `${line} <${describeExit(exit.page, result) ?? ''}>`;
   }
 
   /** The end of a run may be recorded after the detach that caused it: the descriptor is still shown, the page is not looked at. */
@@ -179,7 +268,7 @@ class Tracer {
   }
 }
 
-function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {
+export function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {
   switch (call) {
     case 'open':
       return args[0] === '/dev/kvm' ? 'kvm' : 'file';

@@ -25,6 +25,8 @@ export interface Field<Out, In = Out> {
   readonly element?: Field<unknown, never>;
   /** Names shown for the value, if there are any. */
   readonly names?: NameSet;
+  /** The value is a file descriptor: what carries a struct to another process must translate it. */
+  readonly isFd?: true;
 }
 
 type Width = 1 | 2 | 4 | 8;
@@ -172,7 +174,7 @@ export const s8 = integer(1, true, asNumber);
 export const s16 = integer(2, true, asNumber);
 export const s32 = integer(4, true, asNumber);
 /** A file descriptor: 32 bits that the headers call unsigned; -1 can be given, and is shown as such. */
-export const fd = s32;
+export const fd: Field<number, Int> = { ...s32, isFd: true };
 export const s64 = integer(8, true, asBigint);
 /** A register, mask or anything whose top bits may be set: decoded as bigint. */
 export const u64 = integer(8, false, asBigint);

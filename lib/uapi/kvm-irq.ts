@@ -1,5 +1,5 @@
 /** Interrupts from outside and doorbells: irq lines, routing, irqfd, ioeventfd, coalesced MMIO. Source: include/uapi/linux/kvm.h. */
-import { address, array, bytes, fd, named, s32, u8, u32, u64 } from './fields.ts';
+import { address, array, bytes, fd, named, u8, u32, u64 } from './fields.ts';
 import { struct } from './layout.ts';
 import { defineIoctl, defineLayout, defineNames } from './registry.ts';
 
@@ -122,7 +122,7 @@ export const KVM_IOEVENTFD_FLAG = defineNames('KVM_IOEVENTFD_FLAG', 'bits', {
 /** `addr` is a gpa or a port; `len` 1, 2, 4, 8, or 0 for any. */
 export const kvm_ioeventfd = struct(
   'kvm_ioeventfd',
-  { datamatch: u64, addr: address, len: u32, fd: s32, flags: named.u32(KVM_IOEVENTFD_FLAG), pad: bytes(36) },
+  { datamatch: u64, addr: address, len: u32, fd: fd, flags: named.u32(KVM_IOEVENTFD_FLAG), pad: bytes(36) },
   options,
 );
 

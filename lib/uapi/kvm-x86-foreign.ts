@@ -1,5 +1,5 @@
 /** Requests and exits of guests that expect Hyper-V or Xen. Sources: include/uapi/linux/kvm.h, arch/x86/include/uapi/asm/kvm.h. */
-import { address, array, bytes, named, s32, u8, u16, u32, u64 } from './fields.ts';
+import { address, array, bytes, fd, named, u8, u16, u32, u64 } from './fields.ts';
 import { kvm_irq_routing_xen_evtchn } from './kvm-irq.ts';
 import { struct } from './layout.ts';
 import { defineIoctl, defineLayout, defineNames } from './registry.ts';
@@ -48,7 +48,7 @@ export const KVM_HYPERV_EVENTFD_FLAG = defineNames(
 );
 export const kvm_hyperv_eventfd = struct(
   'kvm_hyperv_eventfd',
-  { conn_id: u32, fd: s32, flags: named.u32(KVM_HYPERV_EVENTFD_FLAG), padding: array(u32, 3) },
+  { conn_id: u32, fd: fd, flags: named.u32(KVM_HYPERV_EVENTFD_FLAG), padding: array(u32, 3) },
   x86,
 );
 export const KVM_HYPERV_EVENTFD = defineIoctl('KVM_HYPERV_EVENTFD', {

@@ -22,6 +22,7 @@ const record: TraceRecord = {
   ],
   result: 2,
   out: { 1: new Uint8Array([7, 8]) },
+  at: 0,
   micros: 1.5,
   text: 'pread64(3, <2 bytes>, 0x8000000000000005) = 2',
 };

@@ -1,0 +1,55 @@
+/** What each descriptor of a recording is, from the calls that made it: two requests may share a number, and then this decides. */
+import { madeKind } from '../kernel/trace.ts';
+import { declareMemoryAttributes2 } from '../uapi/index.ts';
+import { type Arch, viewOf } from '../uapi/layout.ts';
+import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
+import { placesOf } from './places.ts';
+import type { RecordedCall, Recording } from './recording.ts';
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Requests that are not merged are declared when a recording names one: a kernel may have given its number to something else. */
+const PROPOSED: Readonly<Record<string, () => Ioctl>> = { KVM_SET_MEMORY_ATTRIBUTES2: declareMemoryAttributes2 };
+
+export class FdKinds {
+  readonly #arch: Arch;
+  readonly #kinds = new Map<number, FdKind>();
+
+  constructor({ kernel }: Recording) {
+    this.#arch = kernel.arch === 'x64' ? 'x86' : 'arm64';
+  }
+
+  of(fd: number): FdKind | undefined {
+    return this.#kinds.get(fd);
+  }
+
+  /** The declaration of the request of an ioctl; undefined for other calls, and for a request that is not declared. */
+  ioctl(call: RecordedCall): Ioctl | undefined {
+    if (call.call !== 'ioctl') return undefined;
+    PROPOSED[call.request ?? '']?.();
+    return findIoctl(Number(call.args[1]), this.of(Number(call.args[0])), this.#arch);
+  }
+
+  /** Learns from a call, in order. */
+  follow(call: RecordedCall): void {
+    if (call.result < 0) return;
+    const [first, second] = call.args;
+    if (call.call === 'close') this.#kinds.delete(Number(first));
+    else if (call.call === 'fcntl' && second === F_DUPFD_CLOEXEC) this.#learn(call.result, this.of(Number(first)));
+    else this.#learn(call.result, madeKind(call.call as 'open', this.ioctl(call), call.args));
+    const made = madeInField(this.ioctl(call), call.out.get(2));
+    if (made !== undefined) this.#learn(made, 'device');
+  }
+
+  #learn(fd: number, kind: FdKind | undefined): void {
+    if (kind !== undefined) this.#kinds.set(fd, kind);
+  }
+}
+
+/** The new descriptor that a request put into its argument. */
+export function madeInField(ioctl: Ioctl | undefined, bytes: Uint8Array | undefined): number | undefined {
+  if (ioctl?.makesField === undefined || bytes === undefined) return undefined;
+  const place = placesOf(ioctl, bytes).find(({ made }) => made);
+  const fd = place === undefined ? -1 : viewOf(bytes).getInt32(place.offset, true);
+  return fd >= 0 ? fd : undefined;
+}
