@@ -94,7 +94,8 @@ export class Context {
 
   /** A VM with a vCPU and memory for programs at gpa 0. */
   guest(options: GuestOptions = {}): Guest {
-    return this.use(new Guest(this.sys, options.vm ?? this.vm(), this.signal, options));
+    const { sys, signal } = this;
+    return this.use(new Guest(sys, options.vm ?? this.vm(), this.#environment.cpuid, signal, options));
   }
 
   /** Closes everything, even when closing something fails; the first failure is thrown at the end. */

@@ -2,6 +2,7 @@
 import { type GuestEvent, program, ReportCollector, x64 } from '../guest/index.ts';
 import type { Sys } from '../kernel/sys.ts';
 import type { Exit } from '../kvm/exits.ts';
+import type { CpuidEntry } from '../kvm/growing.ts';
 import type { Memslot } from '../kvm/memslot.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -39,12 +40,14 @@ export class Guest {
   /** Guest-physical 0 to 2 MiB: programs and page tables. */
   readonly low: Mapping;
   readonly lowSlot: Memslot;
+  readonly #cpuid: readonly CpuidEntry[];
   readonly #signal: AbortSignal;
   readonly #vcpus: Vcpu[] = [];
   readonly #collectors: ReportCollector[] = [];
 
-  constructor(sys: Sys, vm: Vm, signal: AbortSignal, options: GuestOptions = {}) {
+  constructor(sys: Sys, vm: Vm, cpuid: readonly CpuidEntry[], signal: AbortSignal, options: GuestOptions = {}) {
     this.vm = vm;
+    this.#cpuid = cpuid;
     this.#signal = signal;
     this.low = Mapping.anonymous(sys, LOW_SIZE);
     this.lowSlot = vm.addMemslot({ slot: options.slot ?? 500, gpa: 0, size: LOW_SIZE, backing: this.low });
@@ -56,6 +59,7 @@ export class Guest {
     let vcpu = this.#vcpus[id];
     if (vcpu === undefined) {
       vcpu = this.vm.createVcpu(id);
+      vcpu.x64.setCpuid(this.#cpuid);
       this.#vcpus[id] = vcpu;
     }
     return vcpu;
@@ -110,6 +114,11 @@ export class Guest {
 /** What the program reported, when it came to its halt and its checks held. */
 export function halted(run: GuestRun): ReadonlyMap<number, bigint> {
   if (run.last.name !== 'KVM_EXIT_HLT') throw new Broken('the guest', 'that it halts', describeExit(run.last));
+  return checked(run);
+}
+
+/** What the program reported, when its checks held. */
+export function checked(run: GuestRun): ReadonlyMap<number, bigint> {
   for (const event of run.events) {
     if (event.kind !== 'check' || event.passed) continue;
     const { gpa, expected, actual } = event;

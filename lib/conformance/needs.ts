@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { KernelError, UnsupportedError } from '../kernel/errors.ts';
 import type { Sys } from '../kernel/sys.ts';
+import type { CpuidEntry } from '../kvm/growing.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { KVM_CAP, KVM_VM_TYPE } from '../uapi/index.ts';
 
@@ -46,6 +47,7 @@ export class Environment {
   readonly #kvm: Kvm | string;
   readonly #vmCaps = new Map<string, number | string>();
   #modules: readonly string[] | undefined;
+  #cpuid: readonly CpuidEntry[] | undefined;
 
   constructor(sys: Sys) {
     this.sys = sys;
@@ -89,6 +91,12 @@ export class Environment {
     if (!created.ok) return `KVM_CREATE_VM refuses a VM of type ${type} (${created.code})`;
     using vm = created.value;
     return vm.checkExtension(KVM_CAP.value[name]);
+  }
+
+  /** What KVM can offer a vCPU: without long mode in its CPUID a vCPU cannot have it (EINVAL of KVM_SET_SREGS). */
+  get cpuid(): readonly CpuidEntry[] {
+    this.#cpuid ??= this.kvm.supportedCpuid();
+    return this.#cpuid;
   }
 
   /** KVM's modules on a real kernel that shows them. */
