@@ -3,6 +3,7 @@ import type { Scenario } from '../scenario.ts';
 import { attributesCapability } from './attributes/capability.ts';
 import { attributesChecks } from './attributes/checks.ts';
 import { attributesRanges } from './attributes/ranges.ts';
+import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { guestMemfdCreate } from './guest-memfd/create.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
@@ -12,6 +13,8 @@ import { memfdFallocate } from './memfd/fallocate.ts';
 import { memfdSealRules } from './memfd/seal-rules.ts';
 import { memfdSeals } from './memfd/seals.ts';
 import { memoryFaultExits } from './memory-fault/exits.ts';
+import { memoryFaultHostSide } from './memory-fault/host-side.ts';
+import { memoryFaultPoison } from './memory-fault/poison.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
 import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
@@ -34,6 +37,10 @@ export const SCENARIOS: readonly Scenario[] = [
   ...privateMemoryRoundTrip,
   ...privateMemoryPunch,
   ...memoryFaultExits,
+  ...memoryFaultHostSide,
+  ...memoryFaultPoison,
+  ...conversionCapability,
+  ...conversionHypercall,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
