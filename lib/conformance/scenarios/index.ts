@@ -1,5 +1,9 @@
 /** All scenarios, in the order in which they run. */
 import type { Scenario } from '../scenario.ts';
+import { attributesCapability } from './attributes/capability.ts';
+import { attributesChecks } from './attributes/checks.ts';
+import { attributesRanges } from './attributes/ranges.ts';
+import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { guestMemfdScenarios } from './guest-memfd/index.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
@@ -8,7 +12,13 @@ import { memfdCreate } from './memfd/create.ts';
 import { memfdFallocate } from './memfd/fallocate.ts';
 import { memfdSealRules } from './memfd/seal-rules.ts';
 import { memfdSeals } from './memfd/seals.ts';
+import { memoryFaultExits } from './memory-fault/exits.ts';
+import { memoryFaultHostSide } from './memory-fault/host-side.ts';
+import { memoryFaultPoison } from './memory-fault/poison.ts';
 import { memslotScenarios } from './memslot/index.ts';
+import { privateMemoryContents } from './private-memory/contents.ts';
+import { privateMemoryPunch } from './private-memory/punch.ts';
+import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
 import { secretmem } from './secretmem/secretmem.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -22,6 +32,17 @@ export const SCENARIOS: readonly Scenario[] = [
   ...secretmem,
   ...guestMemfdScenarios,
   ...memslotScenarios,
+  ...attributesCapability,
+  ...attributesChecks,
+  ...attributesRanges,
+  ...privateMemoryContents,
+  ...privateMemoryRoundTrip,
+  ...privateMemoryPunch,
+  ...memoryFaultExits,
+  ...memoryFaultHostSide,
+  ...memoryFaultPoison,
+  ...conversionCapability,
+  ...conversionHypercall,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
