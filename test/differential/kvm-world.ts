@@ -51,11 +51,12 @@ export class KvmWorld {
   readonly #runPage: number;
   readonly #others: number[] = [];
 
-  constructor(kernel: Kernel) {
+  /** @param type of the first VM, whose vCPU runs; the second is a default VM. */
+  constructor(kernel: Kernel, type: number) {
     this.kernel = kernel;
     this.kvm = must(kernel.open('/dev/kvm', O_RDWR, 0), '/dev/kvm');
-    for (let i = 0; i < 2; i++) {
-      this.vms.push(must(kernel.ioctl(this.kvm, KVM_CREATE_VM.request, 0, 1), 'KVM_CREATE_VM'));
+    for (const one of [type, 0]) {
+      this.vms.push(must(kernel.ioctl(this.kvm, KVM_CREATE_VM.request, one, 1), 'KVM_CREATE_VM'));
     }
     const vm = this.vms[0] ?? -1;
     const { prot, shared, anonymous } = SHARED_RW;
