@@ -92,16 +92,18 @@ export interface Failure<C> {
   readonly commands: readonly C[];
 }
 
+/** Of the sequence after that of `seed`. */
+export const nextSeed = (seed: number): number => (seed + 1_000_003) >>> 0;
+
 /** One sequence after the other, until about `wanted` commands are done: yields how many, and returns the first failure. */
 export function* sequences<C>(
   suite: Suite<C>,
   seed: number,
   wanted: number,
 ): Generator<number, Failure<C> | undefined> {
-  for (let done = 0, run = 0; done < wanted; run++) {
-    const seedOfRun = (seed + run * 1_000_003) >>> 0;
-    const { count, failed } = tryOne(suite, new Random(seedOfRun));
-    if (failed !== undefined) return { seed: seedOfRun, commands: failed };
+  for (let done = 0, at = seed; done < wanted; at = nextSeed(at)) {
+    const { count, failed } = tryOne(suite, new Random(at));
+    if (failed !== undefined) return { seed: at, commands: failed };
     done += count;
     yield done;
   }

@@ -153,5 +153,6 @@ export function runGuest(world: KvmWorld, c: GuestCommand, limitMs = LIMIT_MS): 
     if (reason !== REASON.KVM_EXIT_IO && reason !== REASON.KVM_EXIT_MMIO && reason !== REASON.KVM_EXIT_HYPERCALL) break;
   }
   said.push(registers(world));
+  if (run.getUint32(8, true) === REASON.KVM_EXIT_SHUTDOWN) world.startOver();
   return said.join('\n    ');
 }

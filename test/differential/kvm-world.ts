@@ -85,10 +85,16 @@ export class KvmWorld {
     const view = kernel.view(this.#runPage, RUN_BYTES);
     if (typeof view === 'number') throw new Error(`no view: errno ${-view}`);
     this.run = new DataView(view);
+    this.startOver();
+  }
+
+  /** Flat protected mode, as a shutdown may leave none. */
+  startOver(): void {
+    const { kernel, vcpu } = this;
     const sregs = kvm_sregs.encode();
-    must(kernel.ioctl(this.vcpu, KVM_GET_SREGS.request, sregs), 'KVM_GET_SREGS');
+    must(kernel.ioctl(vcpu, KVM_GET_SREGS.request, sregs), 'KVM_GET_SREGS');
     const flat = kvm_sregs.encode({ ...kvm_sregs.decode(sregs), ...protectedMode(), idt: NO_IDT });
-    must(kernel.ioctl(this.vcpu, KVM_SET_SREGS.request, flat), 'KVM_SET_SREGS');
+    must(kernel.ioctl(vcpu, KVM_SET_SREGS.request, flat), 'KVM_SET_SREGS');
   }
 
   fd(of: FdOf, index: number): number {

@@ -48,17 +48,21 @@ async function runSuites(host: Host, names: readonly SuiteName[], options: Optio
   const share = Math.ceil(options.commands / names.length);
   for (const name of names) {
     // Each suite has commands of its own type.
-    const run = <N extends SuiteName>(suite: N) => runSuite(suite, suiteOf(host, suite), options.seed, share);
+    const run = <N extends SuiteName>(suite: N) =>
+      runSuite(suite, suiteOf(host, suite), { ...options, commands: share });
     const report = await drive(run(name), `${name} (of ${share})`);
     progress('');
     if (report === undefined) break;
     done.push(report);
-    const { commands, seconds, disagreement } = report;
-    say(
-      options,
-      `${name}: ${commands} commands in ${seconds.toFixed(1)} s, ${disagreement === null ? 'no disagreement' : 'a disagreement'}`,
-    );
-    if (disagreement !== null) say(options, `\n${disagreementText(name, disagreement)}`);
+    const { commands, seconds, disagreements } = report;
+    const found = disagreements.length === 0 ? 'no disagreement' : `${disagreements.length} disagreements`;
+    say(options, `${name}: ${commands} commands in ${seconds.toFixed(1)} s, ${found}`);
+    for (const one of disagreements)
+      say(
+        options,
+        `
+${disagreementText(name, one)}`,
+      );
   }
   return done;
 }
@@ -82,7 +86,8 @@ async function plantFaults(host: Host, names: readonly SuiteName[], options: Opt
 function statusOf({ suites, faults, interrupted: stopped }: Document): number {
   if (stopped) return EXIT.interrupted;
   const failed =
-    suites.some(({ disagreement }) => disagreement !== null) || faults?.some(({ foundAfter }) => foundAfter === null);
+    suites.some(({ disagreements }) => disagreements.length > 0) ||
+    faults?.some(({ foundAfter }) => foundAfter === null);
   return failed === true ? EXIT.disagree : EXIT.agree;
 }
 

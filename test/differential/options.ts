@@ -5,6 +5,7 @@ export interface Options {
   readonly commands: number;
   readonly seed: number;
   readonly suites: readonly SuiteName[];
+  readonly most: number;
   /** Plant the mistakes of faults.ts, and find each. */
   readonly faults: boolean;
   readonly json: boolean;
@@ -18,6 +19,7 @@ script. In a test kernel: node build/differential/test/differential/main.js [opt
   --commands N   how many in all (default 20000)
   --seed N       the first seed (default: from the clock); it is printed
   --suite NAMES  of ${SUITES.join(', ')}: separated by commas (default: what this host has)
+  --most N       how many disagreements of each suite to report (default 1): the first usually hides others
   --faults       plant mistakes in the simulation, one at a time: each must be found
   --json         one document on stdout
   --help
@@ -44,7 +46,14 @@ function suitesOf(text: string | undefined): readonly SuiteName[] {
 
 /** Undefined when help is asked for. RangeError for what is not understood. */
 export function readOptions(argv: readonly string[], now = Date.now()): Options | undefined {
-  let options: Options = { commands: DEFAULT_COMMANDS, seed: now % 1_000_000, suites: [], faults: false, json: false };
+  let options: Options = {
+    commands: DEFAULT_COMMANDS,
+    seed: now % 1_000_000,
+    suites: [],
+    most: 1,
+    faults: false,
+    json: false,
+  };
   const rest = argv.flatMap((word) =>
     /^--\w+=/.test(word) ? [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)] : [word],
   );
@@ -54,6 +63,7 @@ export function readOptions(argv: readonly string[], now = Date.now()): Options 
     else if (word === '--json') options = { ...options, json: true };
     else if (word === '--faults') options = { ...options, faults: true };
     else if (word === '--commands') options = { ...options, commands: whole(word, rest.shift(), 2 ** 40) };
+    else if (word === '--most') options = { ...options, most: whole(word, rest.shift(), 1000) };
     else if (word === '--seed') options = { ...options, seed: whole(word, rest.shift(), SEEDS) };
     else if (word === '--suite') options = { ...options, suites: suitesOf(rest.shift()) };
     else throw new RangeError(`unknown option ${word}\n\n${USAGE}`);

@@ -65,9 +65,23 @@ function probeKvm(real: Kernel): HostKvm | string {
 }
 
 /** KVM asks the processor itself; the kernel tells what it found. */
-function physicalBits(): number {
-  const found = /^address sizes\s*:\s*(\d+) bits physical/m.exec(readFileSync('/proc/cpuinfo', 'utf8'));
-  return Number(found?.[1] ?? 48);
+function processor(): { readonly physicalBits: number; readonly processor: 'intel' | 'amd' } {
+  const text = readFileSync('/proc/cpuinfo', 'utf8');
+  const bits = /^address sizes\s*:\s*(\d+) bits physical/m.exec(text);
+  return { physicalBits: Number(bits?.[1] ?? 48), processor: /^flags\s*:.*\bsvm\b/m.test(text) ? 'amd' : 'intel' };
+}
+
+const PAGE = 4096;
+const PRIVATE_ANONYMOUS = 0x22;
+const MADV_WILLNEED = 3;
+const MADV_UNMERGEABLE = 13;
+
+/** Whether an advice is taken for anonymous memory. */
+function knows(kernel: Kernel, advice: number): boolean {
+  const at = kernel.mmap(0, PAGE, 0, PRIVATE_ANONYMOUS, -1, 0);
+  const known = kernel.madvise(at, PAGE, advice) === 0;
+  kernel.munmap(at, PAGE);
+  return known;
 }
 
 function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: HostKvm): KvmMachine {
@@ -77,7 +91,8 @@ function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: Host
     technologies: (types & 2) === 0 ? [] : ['sw-protected'],
     twoDimensionalPaging: ask('KVM_CAP_PRE_FAULT_MEMORY') !== 0,
     cpus: ask('KVM_CAP_NR_VCPUS'),
-    physicalBits: physicalBits(),
+    systemManagement: ask('KVM_CAP_MULTI_ADDRESS_SPACE') > 1,
+    ...processor(),
     emulatesGuests: !hardware,
   });
 }
@@ -97,7 +112,12 @@ export function openHost(): Host | string {
     return error instanceof Error ? error.message : String(error);
   }
   const cachestat = real.cachestat(-1, 0, 0, new BigUint64Array(5)) !== -ENOSYS;
-  const profile: Profile = { ...profileOf(nearestRelease(os.release()), real.arch), cachestat };
+  const profile: Profile = {
+    ...profileOf(nearestRelease(os.release()), real.arch),
+    cachestat,
+    ksm: knows(real, MADV_UNMERGEABLE),
+    swap: knows(real, MADV_WILLNEED),
+  };
   const kvm = probeKvm(real);
   const machine = typeof kvm === 'string' ? undefined : machineOf(real, profile, kvm);
   const sizes = HUGE_SIZES.filter((shift) => {

@@ -1,5 +1,5 @@
 /** What a differential run has to say: as data, and in words. */
-import { type Failure, replay, type Suite, sequences, shrink } from './engine.ts';
+import { type Failure, nextSeed, replay, type Suite, sequences, shrink } from './engine.ts';
 import { asScript, PASTE_INTO } from './script.ts';
 import type { SuiteName } from './suites.ts';
 
@@ -17,7 +17,7 @@ export interface SuiteReport {
   readonly suite: SuiteName;
   readonly commands: number;
   readonly seconds: number;
-  readonly disagreement: DisagreementReport | null;
+  readonly disagreements: readonly DisagreementReport[];
 }
 
 function describe<C>(name: SuiteName, suite: Suite<C>, { seed, commands }: Failure<C>): DisagreementReport {
@@ -32,26 +32,34 @@ function describe<C>(name: SuiteName, suite: Suite<C>, { seed, commands }: Failu
   };
 }
 
-/** Runs about `wanted` commands, one sequence with each turn; returns what came of it. */
-export function* runSuite<C>(
-  name: SuiteName,
-  suite: Suite<C>,
-  seed: number,
-  wanted: number,
-): Generator<number, SuiteReport> {
+export interface Limits {
+  readonly seed: number;
+  /** About so many commands. */
+  readonly commands: number;
+  /** Ends after so many disagreements: the first usually hides others. */
+  readonly most: number;
+}
+
+/** One sequence with each turn, which tells the commands done; returns what came of it. */
+export function* runSuite<C>(name: SuiteName, suite: Suite<C>, limits: Limits): Generator<number, SuiteReport> {
   const start = performance.now();
+  const disagreements: DisagreementReport[] = [];
+  let { seed } = limits;
   let commands = 0;
-  const run = sequences(suite, seed, wanted);
-  for (;;) {
-    const turn = run.next();
-    const seconds = Math.round(performance.now() - start) / 1000;
-    if (turn.done === true) {
-      const disagreement = turn.value === undefined ? null : describe(name, suite, turn.value);
-      return { suite: name, commands: commands + (turn.value?.commands.length ?? 0), seconds, disagreement };
+  while (commands < limits.commands && disagreements.length < limits.most) {
+    const before = commands;
+    const run = sequences(suite, seed, limits.commands - before);
+    let turn = run.next();
+    for (; turn.done !== true; turn = run.next()) {
+      commands = before + turn.value;
+      yield commands;
     }
-    commands = turn.value;
-    yield commands;
+    if (turn.value === undefined) break;
+    commands += turn.value.commands.length;
+    disagreements.push(describe(name, suite, turn.value));
+    seed = nextSeed(turn.value.seed);
   }
+  return { suite: name, commands, seconds: Math.round(performance.now() - start) / 1000, disagreements };
 }
 
 /** In words, with the script. */
@@ -64,12 +72,11 @@ As a test, in ${PASTE_INTO}:
 
 ${found.script}`;
 
-/** The whole run of one suite at once, for tests: the text of the disagreement, or undefined. */
-export function search<C>(name: SuiteName, suite: Suite<C>, seed: number, wanted: number): string | undefined {
-  const run = runSuite(name, suite, seed, wanted);
-  for (let turn = run.next(); ; turn = run.next()) {
-    if (turn.done !== true) continue;
-    const { disagreement } = turn.value;
-    return disagreement === null ? undefined : disagreementText(name, disagreement);
-  }
+/** The whole run of one suite at once, for tests: the text of the first disagreement, or undefined. */
+export function search<C>(name: SuiteName, suite: Suite<C>, seed: number, commands: number): string | undefined {
+  const run = runSuite(name, suite, { seed, commands, most: 1 });
+  let turn = run.next();
+  while (turn.done !== true) turn = run.next();
+  const [first] = turn.value.disagreements;
+  return first === undefined ? undefined : disagreementText(name, first);
 }

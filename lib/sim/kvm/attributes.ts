@@ -16,13 +16,13 @@ export interface AttributeRequest {
 export class MemoryAttributes {
   readonly #private = new IntervalMap<true>();
   readonly #supported: bigint;
-  readonly #changed: () => void;
+  readonly #changed: (from: number, to: number) => void;
 
   /**
    * @param supported bits that this VM knows: none without private memory.
    * @param changed called when gpas became private or shared.
    */
-  constructor(supported: bigint, changed: () => void) {
+  constructor(supported: bigint, changed: (from: number, to: number) => void) {
     this.#supported = supported;
     this.#changed = changed;
   }
@@ -49,7 +49,7 @@ export class MemoryAttributes {
     // Already so: nothing is zapped.
     if (old.value === value && old.to >= to) return 0;
     this.#private.set(from, to, value);
-    this.#changed();
+    this.#changed(from, to);
     return 0;
   }
 }

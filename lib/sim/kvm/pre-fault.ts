@@ -38,7 +38,7 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
 function faultPage({ vm, page }: Vcpu, gfn: number): number {
   if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
-  const found = vm.memory.page(gfn, 'read');
+  const found = vm.memory.fault(gfn, 'read');
   if (found instanceof Uint8Array) return 0;
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.

@@ -8,7 +8,7 @@ import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilit
 import { GmemBindings } from './gmem-bindings.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
-import type { KvmMachine } from './machine.ts';
+import { type KvmMachine, VM_DEFAULT } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, RegionRequest } from './slot.ts';
 
@@ -33,8 +33,11 @@ export class Vm {
     this.type = type;
     const hasPrivate = machine.hasPrivateMemory(type);
     const changed = (): void => this.memory.changed();
-    this.addressSpaces = hasPrivate ? 1 : machine.addressSpaces();
-    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, changed);
+    this.addressSpaces = machine.addressSpaces(type);
+    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, (from, to) => {
+      this.memory.zap(from, to);
+      changed();
+    });
     this.slots = new MemslotTable(
       {
         addressSpaces: this.addressSpaces,
@@ -44,6 +47,8 @@ export class Vm {
         gfnLimit: machine.gfnLimit,
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
+        // KVM_X86_QUIRK_SLOT_ZAP_ALL: a default VM forgets all of its memory.
+        zap: (from, to) => (type === VM_DEFAULT ? this.memory.zap() : this.memory.zap(from, to)),
         fileOf: (fd) => this.#fileOf(fd),
       },
       changed,

@@ -14,6 +14,8 @@ export interface Machine {
   readonly memory: Memory;
   readonly msrs: Msrs;
   readonly cpuid: Cpuid;
+  /** By KVM's emulator; see X64CpuOptions. */
+  readonly emulated: boolean;
 }
 
 /** One instruction at its place. Positions are offsets in the code segment (rip). */
