@@ -1,5 +1,15 @@
 /** All mistakes that can be planted. */
-import { FILE_FAULTS } from './file-faults.ts';
+import { IN_FILES } from './file-faults.ts';
+import { IN_KVM, IN_PROTECTED } from './kvm-faults.ts';
 import type { PlantedFault } from './planting.ts';
+import type { SuiteName } from './suites.ts';
 
-export const FAULTS: readonly PlantedFault[] = [...FILE_FAULTS];
+const of =
+  (suite: SuiteName) =>
+  (fault: Omit<PlantedFault, 'suite'>): PlantedFault => ({ ...fault, suite });
+
+export const FAULTS: readonly PlantedFault[] = [
+  ...IN_FILES.map(of('files')),
+  ...IN_KVM.map(of('kvm')),
+  ...IN_PROTECTED.map(of('protected')),
+];

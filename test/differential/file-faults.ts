@@ -17,7 +17,7 @@ const space = AddressSpace.prototype;
 
 const hasGmem = ({ kvm }: Host): boolean => kvm !== undefined;
 
-const IN_FILES: readonly Omit<PlantedFault, 'suite'>[] = [
+export const IN_FILES: readonly Omit<PlantedFault, 'suite'>[] = [
   {
     name: 'the tail of the last page survives a truncation',
     plant: () => method(pages, 'zero', () => () => undefined),
@@ -186,8 +186,6 @@ const IN_FILES: readonly Omit<PlantedFault, 'suite'>[] = [
       ),
   },
 ];
-
-export const FILE_FAULTS = IN_FILES.map((fault): PlantedFault => ({ ...fault, suite: 'files' }));
 
 function withoutProtection(this: AddressSpace, page: number, write: boolean) {
   const vma = this.vmas.get(page);
