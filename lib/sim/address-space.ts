@@ -50,6 +50,7 @@ export class AddressSpace {
   /** Nothing was placed below yet. */
   #cursor: number;
   #generation = 0;
+  #invalidated: IntervalMap<number> | undefined;
 
   constructor({ endPage, topPage }: AddressSpaceOptions) {
     this.endPage = endPage;
@@ -73,8 +74,15 @@ export class AddressSpace {
     return () => this.#listeners.delete(listener);
   }
 
+  /** At which generation what a page is was last put in question; 0 before. Kept from the first question on. */
+  invalidatedAt(page: number): number {
+    this.#invalidated ??= new IntervalMap<number>();
+    return this.#invalidated.get(page) ?? 0;
+  }
+
   #changed(from: number, to: number): void {
     this.#generation++;
+    this.#invalidated?.set(from, to, this.#generation);
     for (const listener of this.#listeners) listener(from, to);
   }
 
@@ -205,7 +213,7 @@ export class AddressSpace {
       const high = Math.min(this.endPage, to - vma.delta);
       // A truncation takes private copies too, a hole does not: even_cows of unmap_mapping_range.
       const alsoCopies = change === 'truncate' && !vma.shared;
-      if (!alsoCopies && this.#listeners.size === 0) {
+      if (!alsoCopies && this.#listeners.size === 0 && this.#invalidated === undefined) {
         this.#generation++;
         return;
       }

@@ -1,6 +1,6 @@
 /** madvise(2). mm/madvise.c */
 import { type AddressSpace, isPage } from './address-space.ts';
-import { EACCES, EFAULT, EINVAL, ENOMEM, EPERM } from './errno.ts';
+import { EACCES, EBADF, EFAULT, EINVAL, ENOMEM, EPERM } from './errno.ts';
 import { fallocate } from './file-calls.ts';
 import { isAligned, PAGE_SIZE } from './page.ts';
 import type { Process } from './process.ts';
@@ -45,6 +45,7 @@ const MADV = {
 
 const isKnown = (advice: number, process: Process): boolean => {
   if (advice === MADV.GUARD_INSTALL || advice === MADV.GUARD_REMOVE) return process.profile.guards !== 'none';
+  if (advice === MADV.MERGEABLE || advice === MADV.UNMERGEABLE) return process.profile.ksm;
   return (Object.values(MADV) as number[]).includes(advice);
 };
 
@@ -129,7 +130,10 @@ function advise(process: Process, vma: Vma, from: number, to: number, advice: nu
     case MADV.DONTNEED_LOCKED:
       if (vma.locked && advice === MADV.DONTNEED) return -EINVAL;
       space.private.punch(from, to);
+      space.touched(from, to);
       return 0;
+    case MADV.WILLNEED:
+      return vma.file === undefined && !profile.swap ? -EBADF : 0;
     case MADV.FREE:
       // Freed only when memory gets short, which it does not here.
       return vma.file === undefined && !vma.locked ? 0 : -EINVAL;

@@ -27,6 +27,10 @@ export interface Profile {
   readonly tmpfsDirect: boolean;
   /** A write to an eventfd has exactly 8 bytes, not at least 8: 6.9. */
   readonly eventfdExact: boolean;
+  /** CONFIG_KSM: without it the advice about mergeable pages is unknown. */
+  readonly ksm: boolean;
+  /** CONFIG_SWAP: without it MADV_WILLNEED is not for anonymous memory. */
+  readonly swap: boolean;
   /** MAP_DROPPABLE: 6.11. */
   readonly droppable: boolean;
   /** MADV_GUARD_INSTALL: 6.13 for anonymous memory, 6.15 for files too. */
@@ -84,6 +88,8 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64'): Profile {
     sealedReadMaps: since('6.7'),
     tmpfsDirect: since('6.6'),
     eventfdExact: since('6.9'),
+    ksm: true,
+    swap: true,
     droppable: since('6.11'),
     guards,
     guestMemfd: since('6.8'),

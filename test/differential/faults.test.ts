@@ -1,31 +1,25 @@
-/** The differential tests are not blind: each mistake planted in the simulation is found within a few thousand commands. */
+/** The differential tests are not blind: each mistake planted in the simulation is found within so many commands. */
 import { describe, expect, it } from 'vitest';
-import { FAULTS } from './faults.ts';
-import { openHost, pairOn } from './pair.ts';
-import { firstFailure } from './search.ts';
+import { firstFailure } from './engine.ts';
+import { faultsOf, findFault, MOST_COMMANDS } from './find-faults.ts';
+import { openHost } from './pair.ts';
+import { lacking, SUITES, type SuiteName, suiteOf } from './suites.ts';
 
 const SEED = 1;
-const COMMANDS = 20_000;
-const title = 'planted faults';
-
 const host = openHost();
-if (typeof host === 'string') {
-  console.warn(`SKIPPED ${title}: ${host}`);
-  it.skip(`${title} [SKIPPED: ${host}]`, () => {});
-} else {
-  const make = pairOn(host);
-  const hasVm = host.vm !== undefined;
-  describe(title, () => {
-    it('none planted, none found', () => {
-      expect(firstFailure(make, hasVm, SEED, 1200)).toBeUndefined();
-    });
-    it.each(FAULTS.filter(({ gmem }) => hasVm || !gmem))('$name', { timeout: 60_000 }, ({ plant }) => {
-      const take = plant();
-      try {
-        expect(firstFailure(make, hasVm, SEED, COMMANDS)).toBeDefined();
-      } finally {
-        take();
-      }
-    });
+
+describe.each(SUITES)('mistakes planted in %s', (name) => {
+  const reason = typeof host === 'string' ? host : lacking(host, name);
+  if (typeof host === 'string' || reason !== undefined) {
+    console.warn(`SKIPPED mistakes planted in ${name}: ${reason}`);
+    it.skip(`are found [SKIPPED: ${reason}]`, () => {});
+    return;
+  }
+  it('none planted, none found', () => {
+    const run = <N extends SuiteName>(suite: N) => firstFailure(suiteOf(host, suite), SEED, 1200);
+    expect(run(name)).toBeUndefined();
   });
-}
+  it.each(faultsOf(host, name))(`$name: within ${MOST_COMMANDS} commands`, { timeout: 120_000 }, (fault) => {
+    expect(findFault(host, fault, SEED).foundAfter).not.toBeNull();
+  });
+});

@@ -6,6 +6,7 @@ import {
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
   KVM_GET_DIRTY_LOG,
+  KVM_PRE_FAULT_MEMORY,
   KVM_SET_MEMORY_ATTRIBUTES,
   KVM_SET_MP_STATE,
   KVM_SET_USER_MEMORY_REGION,
@@ -15,6 +16,7 @@ import {
   kvm_enable_cap,
   kvm_memory_attributes,
   kvm_mp_state,
+  kvm_pre_fault_memory,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
 } from '../../lib/uapi/index.ts';
@@ -151,6 +153,12 @@ function perform(world: KvmWorld, c: KvmCommand): Outcome {
       const { address, size, attributes, flags } = c;
       const bytes = kvm_memory_attributes.encode({ address, size, attributes, flags });
       return errnoOrValue(kernel.ioctl(world.fd('vm', c.vm), KVM_SET_MEMORY_ATTRIBUTES.request, bytes));
+    }
+    case 'preFault': {
+      const bytes = kvm_pre_fault_memory.encode({ gpa: c.gpa, size: c.size, flags: c.flags });
+      const result = kernel.ioctl(world.vcpu, KVM_PRE_FAULT_MEMORY.request, bytes);
+      const { gpa, size } = kvm_pre_fault_memory.decode(bytes);
+      return `${errnoOrValue(result)}, left ${gpa} ${size}`;
     }
     case 'ioctl': {
       const result = kernel.ioctl(world.fd(c.on, c.index), c.request, c.arg);

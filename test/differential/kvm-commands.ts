@@ -53,6 +53,8 @@ export type KvmCommand =
       readonly attributes: bigint;
       readonly flags: bigint;
     }
+  /** On the vCPU; what is left of the range is told. */
+  | { readonly do: 'preFault'; readonly gpa: bigint; readonly size: bigint; readonly flags: bigint }
   | { readonly do: 'ioctl'; readonly on: FdOf; readonly index: Index; readonly request: number; readonly arg: bigint }
   /** A request whose number encodes a size, with a buffer of zeros. */
   | { readonly do: 'struct'; readonly on: FdOf; readonly index: Index; readonly request: number }
@@ -80,6 +82,8 @@ export type KvmCommand =
       readonly answer: number;
       /** immediate_exit before the answer is used up. */
       readonly pause: boolean;
+      /** Conversions that the guest asks for by hypercall are carried out. */
+      readonly serve: boolean;
     };
 
 export type RegionCommand = KvmCommand & { readonly do: 'region' };

@@ -2,7 +2,7 @@
 import * as uapi from '../../lib/uapi/index.ts';
 import { CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
 import type { KvmCommand, RegionCommand } from './kvm-commands.ts';
-import { bindTwice, logTwice } from './kvm-sequences.ts';
+import { bindTwice, convert, logTwice } from './kvm-sequences.ts';
 import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
 import type { Random } from './random.ts';
 
@@ -13,18 +13,27 @@ const ABSURD = [1n, P - 1n, 2n ** 63n, 2n ** 64n - P, 2n ** 64n - 1n, 2n ** 52n,
 const FLAGS = [0, 0, 0, 0, 1, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8, 1 << 16, 1 << 17, 0x8000_0000];
 const SLOT_NUMBERS = [32763, 32764, 32767, 0xffff, 0x1_0000, 0x2_0000, 0xffff_ffff];
 
+export interface KvmTraits {
+  /** Guests run on a processor; where KVM emulates them all, hypercalls never end. */
+  readonly hardware: boolean;
+  /** Of the first VM. */
+  readonly type: number;
+}
+
 export class KvmGenerator {
   readonly #random: Random;
-  /** Guests run on a processor; where KVM emulates them all, hypercalls never end. */
   readonly #hardware: boolean;
+  /** The first VM has private memory. */
+  readonly #private: boolean;
 
   /** Commands of a sequence that chance alone would seldom make. */
   readonly #queue: KvmCommand[] = [];
   readonly #last = new Map<number, RegionCommand>();
 
-  constructor(random: Random, hardware: boolean) {
+  constructor(random: Random, { hardware, type }: KvmTraits) {
     this.#random = random;
     this.#hardware = hardware;
+    this.#private = type !== 0;
   }
 
   /** Pages as bytes, now and then nonsense. */
@@ -42,7 +51,8 @@ export class KvmGenerator {
     const random = this.#random;
     const queued = this.#queue.shift();
     if (queued !== undefined) return queued;
-    if (random.once(25)) this.#queue.push(...(random.once(2) ? bindTwice(random) : logTwice(random, GFNS)));
+    if (random.once(25)) this.#queue.push(...this.#together());
+    if (this.#private && random.once(8)) return random.once(4) ? this.#preFault() : this.#attributes();
     const dice = random.below(100);
     if (dice < 28) return this.#region();
     if (dice < 36) return this.#file();
@@ -51,6 +61,12 @@ export class KvmGenerator {
     if (dice < 62) return this.#attributes();
     if (dice < 68) return this.#dirtyLog();
     return this.#guest();
+  }
+
+  #together(): KvmCommand[] {
+    const random = this.#random;
+    if (this.#private && random.once(2)) return convert(random);
+    return random.once(2) ? bindTwice(random) : logTwice(random, GFNS);
   }
 
   /** Mostly of a slot that keeps one. */
@@ -195,9 +211,18 @@ export class KvmGenerator {
       vm: this.#vm(),
       address: this.#bytes(GFNS),
       size: this.#bytes(6),
-      attributes: random.pick([0n, 8n, 8n, 1n, 2n ** 63n]),
+      attributes: random.once(6) ? random.pick([1n, 9n, 2n ** 63n]) : random.pick([0n, 8n, 8n]),
       flags: random.once(10) ? 1n : 0n,
     };
+  }
+
+  #preFault(): KvmCommand {
+    const random = this.#random;
+    const gpa = random.once(12) ? this.#bytes(GFNS) : BigInt(this.#guestPage()) * P;
+    const size = random.once(12)
+      ? random.pick([0n, ...ABSURD.filter((one) => one !== 2n ** 52n)])
+      : BigInt(1 + random.below(4)) * P;
+    return { do: 'preFault', gpa, size, flags: random.once(20) ? 1n : 0n };
   }
 
   #host(): KvmCommand {
@@ -235,11 +260,13 @@ export class KvmGenerator {
       do: 'guest',
       access,
       gpa,
+      // Of a hypercall: so many pages.
       size: random.pick([1, 2, 4, 4] as const),
       // In half of the cases the number of KVM_HC_MAP_GPA_RANGE when it is one.
-      value: access === 'hypercall' && random.once(2) ? 12 : random.next(),
+      value: access === 'hypercall' && !random.once(3) ? 12 + random.pick([0, 0x10, 0x300, 0x310]) : random.next(),
       answer: random.next() & 0x7fff_ffff,
       pause: random.once(6),
+      serve: random.once(2),
     };
   }
 }

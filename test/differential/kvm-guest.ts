@@ -1,6 +1,14 @@
 /** Guest programs of a differential run: one access, then a halt; every exit on the way is told. */
 import { Assembler } from '../../lib/guest/x64/assembler.ts';
-import { KVM_EXIT, KVM_GET_REGS, KVM_RUN_EXIT_OFFSET, KVM_SET_REGS, kvm_regs } from '../../lib/uapi/index.ts';
+import {
+  KVM_EXIT,
+  KVM_GET_REGS,
+  KVM_RUN_EXIT_OFFSET,
+  KVM_SET_MEMORY_ATTRIBUTES,
+  KVM_SET_REGS,
+  kvm_memory_attributes,
+  kvm_regs,
+} from '../../lib/uapi/index.ts';
 import type { KvmCommand } from './kvm-commands.ts';
 import { CODE_GPA, type KvmWorld, PAGE } from './kvm-world.ts';
 import { errnoOrValue, type Outcome } from './outcome.ts';
@@ -37,7 +45,7 @@ function code({ access, gpa, size, value }: GuestCommand): Uint8Array {
     case 'hypercall':
       a.mov('ebx', gpa)
         .mov('ecx', size)
-        .mov('edx', 0x10)
+        .mov('edx', value & 0x3f0)
         .mov('eax', value & 15)
         .vmcall();
       break;
@@ -83,6 +91,20 @@ function answer(run: DataView, value: number): void {
   else if (reason === REASON.KVM_EXIT_HYPERCALL) run.setBigUint64(at + 56, BigInt(value), true);
 }
 
+const ENCRYPTED = 1n << 4n;
+const PRIVATE = 8n;
+
+/** Carries out the conversion that KVM_HC_MAP_GPA_RANGE asks for, and answers with what came of it. */
+function serve({ kernel, run, vms }: KvmWorld): Outcome {
+  const at = KVM_RUN_EXIT_OFFSET;
+  const [address = 0n, pages = 0n, wanted = 0n] = [0, 1, 2].map((i) => run.getBigUint64(at + 8 + 8 * i, true));
+  const attributes = (wanted & ENCRYPTED) === 0n ? 0n : PRIVATE;
+  const bytes = kvm_memory_attributes.encode({ address, size: BigInt.asUintN(64, pages << 12n), attributes });
+  const result = kernel.ioctl(vms[0] ?? -1, KVM_SET_MEMORY_ATTRIBUTES.request, bytes);
+  run.setBigUint64(at + 56, BigInt.asUintN(64, BigInt(result)), true);
+  return `converted ${errnoOrValue(result)}`;
+}
+
 function registers({ kernel, vcpu }: KvmWorld): string {
   const bytes = kvm_regs.encode();
   const result = kernel.ioctl(vcpu, KVM_GET_REGS.request, bytes);
@@ -96,7 +118,16 @@ const header = (run: DataView): string => `${hex(bytesAt(run, 12, 4))} ${hex(byt
 
 /** Whether guests can make hypercalls: where KVM emulates every instruction they repeat it for ever. */
 export function makesHypercalls(world: KvmWorld): boolean {
-  const call = { do: 'guest', access: 'hypercall', gpa: 0, size: 1, value: 12, answer: 0, pause: false } as const;
+  const call = {
+    do: 'guest',
+    access: 'hypercall',
+    gpa: 0,
+    size: 1,
+    value: 12,
+    answer: 0,
+    pause: false,
+    serve: false,
+  } as const;
   return !runGuest(world, call, 200).includes('EINTR');
 }
 
@@ -113,6 +144,7 @@ export function runGuest(world: KvmWorld, c: GuestCommand, limitMs = LIMIT_MS): 
     said.push(`${errnoOrValue(result)} reason ${reason} ${payload(run)} | ${header(run)} | ${registers(world)}`);
     if (result !== 0 || reason === REASON.KVM_EXIT_HLT) break;
     answer(run, c.answer);
+    if (c.serve && reason === REASON.KVM_EXIT_HYPERCALL) said.push(serve(world));
     if (c.pause) {
       run.setUint8(1, 1);
       said.push(`paused ${errnoOrValue(kernel.vcpuRun(handle, LIMIT_MS))} ${registers(world)}`);
@@ -121,5 +153,6 @@ export function runGuest(world: KvmWorld, c: GuestCommand, limitMs = LIMIT_MS): 
     if (reason !== REASON.KVM_EXIT_IO && reason !== REASON.KVM_EXIT_MMIO && reason !== REASON.KVM_EXIT_HYPERCALL) break;
   }
   said.push(registers(world));
+  if (run.getUint32(8, true) === REASON.KVM_EXIT_SHUTDOWN) world.startOver();
   return said.join('\n    ');
 }

@@ -51,11 +51,12 @@ export class KvmWorld {
   readonly #runPage: number;
   readonly #others: number[] = [];
 
-  constructor(kernel: Kernel) {
+  /** @param type of the first VM, whose vCPU runs; the second is a default VM. */
+  constructor(kernel: Kernel, type: number) {
     this.kernel = kernel;
     this.kvm = must(kernel.open('/dev/kvm', O_RDWR, 0), '/dev/kvm');
-    for (let i = 0; i < 2; i++) {
-      this.vms.push(must(kernel.ioctl(this.kvm, KVM_CREATE_VM.request, 0, 1), 'KVM_CREATE_VM'));
+    for (const one of [type, 0]) {
+      this.vms.push(must(kernel.ioctl(this.kvm, KVM_CREATE_VM.request, one, 1), 'KVM_CREATE_VM'));
     }
     const vm = this.vms[0] ?? -1;
     const { prot, shared, anonymous } = SHARED_RW;
@@ -84,10 +85,16 @@ export class KvmWorld {
     const view = kernel.view(this.#runPage, RUN_BYTES);
     if (typeof view === 'number') throw new Error(`no view: errno ${-view}`);
     this.run = new DataView(view);
+    this.startOver();
+  }
+
+  /** Flat protected mode, as a shutdown may leave none. */
+  startOver(): void {
+    const { kernel, vcpu } = this;
     const sregs = kvm_sregs.encode();
-    must(kernel.ioctl(this.vcpu, KVM_GET_SREGS.request, sregs), 'KVM_GET_SREGS');
+    must(kernel.ioctl(vcpu, KVM_GET_SREGS.request, sregs), 'KVM_GET_SREGS');
     const flat = kvm_sregs.encode({ ...kvm_sregs.decode(sregs), ...protectedMode(), idt: NO_IDT });
-    must(kernel.ioctl(this.vcpu, KVM_SET_SREGS.request, flat), 'KVM_SET_SREGS');
+    must(kernel.ioctl(vcpu, KVM_SET_SREGS.request, flat), 'KVM_SET_SREGS');
   }
 
   fd(of: FdOf, index: number): number {

@@ -1,36 +1,106 @@
-/** The two kernels of a differential run: the real one of this host, and a simulation with its profile. */
+/** The two kernels of a differential run: the real one of this host, and simulations with its profile. */
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import type { Kernel } from '../../lib/kernel/kernel.ts';
 import { loadNative } from '../../lib/kernel/native.ts';
-import { nearestRelease, profileOf } from '../../lib/sim/profile.ts';
+import { kvmFactory } from '../../lib/sim/kvm/host.ts';
+import { KvmMachine } from '../../lib/sim/kvm/machine.ts';
+import { nearestRelease, type Profile, profileOf } from '../../lib/sim/profile.ts';
 import { simKernel } from '../../lib/sim/sim-kernel.ts';
-import { fakeKvm } from './fake-kvm.ts';
-import type { MakePair } from './run.ts';
-import { World } from './world.ts';
+import { KVM_CAP, KVM_CHECK_EXTENSION, KVM_CREATE_VM } from '../../lib/uapi/index.ts';
+import { makesHypercalls } from './kvm-guest.ts';
+import { KvmWorld } from './kvm-world.ts';
 
 const O_RDWR = 2;
-const KVM_CREATE_VM = 0xae01;
+const ENODEV = 19;
+const ENOSYS = 38;
+const FD_LIMIT = 20_000;
+const MFD_HUGETLB = 4;
+const HUGE_SHIFT = 26;
+const HUGE_SIZES = [21, 30] as const;
 
-interface Vm {
+export interface Vm {
   readonly kvm: number;
   readonly vm: number;
 }
 
 /** A VM, or why there is none. */
-function vmOf(kernel: Kernel): Vm | string {
+export function vmOf(kernel: Kernel): Vm | string {
   const kvm = kernel.open('/dev/kvm', O_RDWR, 0);
   if (kvm < 0) return `/dev/kvm cannot be opened: errno ${-kvm}`;
-  const vm = kernel.ioctl(kvm, KVM_CREATE_VM, 0, 1);
+  const vm = kernel.ioctl(kvm, KVM_CREATE_VM.request, 0, 1);
   if (vm >= 0) return { kvm, vm };
   kernel.close(kvm);
   return `KVM makes no VM: errno ${-vm}`;
 }
 
+/** What this host's KVM is, as the simulation must be told. */
+export interface HostKvm {
+  readonly vm: Vm;
+  /** Bit mask of VM types. */
+  readonly types: number;
+  /** Guests run on a processor: KVM does not emulate every instruction. */
+  readonly hardware: boolean;
+}
+
 export interface Host {
   readonly real: Kernel;
-  /** Why guest_memfd is left out; undefined when it is compared too. */
+  readonly profile: Profile;
+  readonly kvm: HostKvm | undefined;
+  /** Why KVM is left out; undefined when it is compared too. */
   readonly noVm: string | undefined;
-  readonly vm: Vm | undefined;
+  /** A fresh simulation of this host. */
+  simulate(): Kernel;
+}
+
+function probeKvm(real: Kernel): HostKvm | string {
+  const vm = vmOf(real);
+  if (typeof vm === 'string') return vm;
+  if (real.arch !== 'x64') return `guests of ${real.arch} are not compared`;
+  const probe = new KvmWorld(real, 0);
+  const hardware = makesHypercalls(probe);
+  probe.end();
+  const types = real.ioctl(vm.kvm, KVM_CHECK_EXTENSION.request, KVM_CAP.value.KVM_CAP_VM_TYPES);
+  return { vm, types, hardware };
+}
+
+/** KVM asks the processor itself; the kernel tells what it found. */
+function processor(): { readonly physicalBits: number; readonly processor: 'intel' | 'amd' } {
+  const text = readFileSync('/proc/cpuinfo', 'utf8');
+  const bits = /^address sizes\s*:\s*(\d+) bits physical/m.exec(text);
+  return { physicalBits: Number(bits?.[1] ?? 48), processor: /^flags\s*:.*\bsvm\b/m.test(text) ? 'amd' : 'intel' };
+}
+
+const PAGE = 4096;
+const PRIVATE_ANONYMOUS = 0x22;
+const MADV_WILLNEED = 3;
+const MADV_UNMERGEABLE = 13;
+
+/** Whether an advice is taken for anonymous memory. */
+function knows(kernel: Kernel, advice: number): boolean {
+  const at = kernel.mmap(0, PAGE, 0, PRIVATE_ANONYMOUS, -1, 0);
+  const known = kernel.madvise(at, PAGE, advice) === 0;
+  kernel.munmap(at, PAGE);
+  return known;
+}
+
+function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: HostKvm): KvmMachine {
+  const ask = (name: keyof typeof KVM_CAP.value): number =>
+    real.ioctl(vm.kvm, KVM_CHECK_EXTENSION.request, KVM_CAP.value[name]);
+  return new KvmMachine(profile, {
+    technologies: (types & 2) === 0 ? [] : ['sw-protected'],
+    twoDimensionalPaging: ask('KVM_CAP_PRE_FAULT_MEMORY') !== 0,
+    cpus: ask('KVM_CAP_NR_VCPUS'),
+    systemManagement: ask('KVM_CAP_MULTI_ADDRESS_SPACE') > 1,
+    ...processor(),
+    emulatesGuests: !hardware,
+  });
+}
+
+/** Whether a call is there at all: what a configuration may leave out. */
+function has(result: number, kernel: Kernel): boolean {
+  if (result >= 0) kernel.close(result);
+  return result !== -ENOSYS;
 }
 
 /** The real kernel, or why it cannot be had here. */
@@ -41,24 +111,32 @@ export function openHost(): Host | string {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
-  const vm = vmOf(real);
-  return typeof vm === 'string' ? { real, noVm: vm, vm: undefined } : { real, noVm: undefined, vm };
-}
-
-/** Fresh worlds each time; the real one keeps its VM, since making VMs is slow. */
-export function pairOn({ real, vm }: Host): MakePair {
-  const profile = profileOf(nearestRelease(os.release()), real.arch);
-  const secretmem = hasSecretmem(real);
-  return () => {
-    const kernel = simKernel({ profile, ram: os.totalmem(), fdLimit: 20_000, secretmem, kvm: fakeKvm });
-    const simulatedVm = vm === undefined ? undefined : vmOf(kernel);
-    if (typeof simulatedVm === 'string') throw new Error(simulatedVm);
-    return { simulated: new World({ kernel, vm: simulatedVm }), real: new World({ kernel: real, vm }) };
+  const cachestat = real.cachestat(-1, 0, 0, new BigUint64Array(5)) !== -ENOSYS;
+  const profile: Profile = {
+    ...profileOf(nearestRelease(os.release()), real.arch),
+    cachestat,
+    ksm: knows(real, MADV_UNMERGEABLE),
+    swap: knows(real, MADV_WILLNEED),
   };
-}
-
-function hasSecretmem(kernel: Kernel): boolean {
-  const fd = kernel.memfdSecret(0);
-  if (fd >= 0) kernel.close(fd);
-  return fd >= 0;
+  const kvm = probeKvm(real);
+  const machine = typeof kvm === 'string' ? undefined : machineOf(real, profile, kvm);
+  const sizes = HUGE_SIZES.filter((shift) => {
+    const fd = real.memfdCreate('huge', (MFD_HUGETLB | (shift << HUGE_SHIFT)) >>> 0);
+    if (fd >= 0) real.close(fd);
+    return fd !== -ENODEV;
+  });
+  const options = {
+    profile,
+    ram: os.totalmem(),
+    fdLimit: FD_LIMIT,
+    secretmem: has(real.memfdSecret(0), real),
+    hugePages: new Map(sizes.map((shift) => [2 ** shift, 0])),
+  };
+  return {
+    real,
+    profile,
+    kvm: typeof kvm === 'string' ? undefined : kvm,
+    noVm: typeof kvm === 'string' ? kvm : undefined,
+    simulate: () => simKernel(machine === undefined ? options : { ...options, kvm: kvmFactory(machine) }),
+  };
 }

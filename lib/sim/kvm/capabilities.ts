@@ -31,10 +31,9 @@ const since =
   (machine) =>
     machine.since(release) ? 1 : 0;
 
-function multiAddressSpace(machine: KvmMachine): number {
-  const spaces = machine.addressSpaces();
-  return spaces > 1 ? spaces : 0;
-}
+/** A kernel that could not have two does not know the question. */
+const multiAddressSpace = (machine: KvmMachine, type: number = VM_DEFAULT): number =>
+  machine.systemManagement ? machine.addressSpaces(type) : 0;
 
 const TABLE: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [C.KVM_CAP_HLT, 1],

@@ -47,13 +47,17 @@ export function writeMmio(page: RunPage, stop: MmioStop): void {
   if (stop.data !== undefined) page.payload(MMIO.data, stop.data.length).set(stop.data);
 }
 
+/** What KVM itself answered stands there too, although userspace is not asked. */
+export const writeHypercallResult = ({ run }: RunPage, result: bigint): void =>
+  run.setBigUint64(AT + HC.ret, BigInt.asUintN(64, result), true);
+
 /** KVM_HC_MAP_GPA_RANGE: three arguments, the rest stays. */
 export function writeHypercall(page: RunPage, stop: HypercallStop, presetResult: boolean): void {
   const { run } = page;
   page.exitReason = REASON.KVM_EXIT_HYPERCALL;
   run.setBigUint64(AT + HC.nr, stop.nr, true);
   for (let i = 0; i < 3; i++) run.setBigUint64(AT + HC.args + 8 * i, stop.args[i] ?? 0n, true);
-  if (presetResult) run.setBigUint64(AT + HC.ret, 0n, true);
+  if (presetResult) writeHypercallResult(page, 0n);
   run.setBigUint64(AT + HC.flags, stop.longMode ? 1n : 0n, true);
 }
 

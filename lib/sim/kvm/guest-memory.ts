@@ -6,9 +6,11 @@ import { type AddressSpace, isPage } from '../address-space.ts';
 import { EFAULT } from '../errno.ts';
 import { type Frame, frameAt, userPage } from '../physical.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
+import { MappedPages } from './mapped-pages.ts';
 import type { MemslotTable } from './memslot-table.ts';
 import type { Memslot } from './slot.ts';
 
+const PROT_WRITE = 2;
 const MMIO: BusMiss = { kind: 'mmio' };
 /** The host address leads nowhere: KVM_RUN fails, and no exit says where. */
 const UNREACHABLE: BusMiss = { kind: 'unreachable', errno: EFAULT };
@@ -29,9 +31,19 @@ export interface GuestMemoryParts {
 export class GuestMemory implements GuestBus {
   readonly #parts: GuestMemoryParts;
   #changes = 0;
+  /** Pages that are known to be MMIO, each with the generation of the slots at which it was found to be. */
+  readonly #mmio = new Map<number, number>();
+
+  readonly #mapped: MappedPages;
 
   constructor(parts: GuestMemoryParts) {
     this.#parts = parts;
+    this.#mapped = new MappedPages(parts.space);
+  }
+
+  /** The page tables lose what they have of [from, to). */
+  zap(from?: number, to?: number): void {
+    this.#mapped.zap(from, to);
   }
 
   get generation(): number {
@@ -44,6 +56,12 @@ export class GuestMemory implements GuestBus {
   }
 
   page(gfn: number, access: BusAccess): Uint8Array | BusMiss {
+    const known = this.#parts.hasPrivate ? this.#knownMmio(gfn, this.isPrivate(gfn)) : undefined;
+    return known ?? this.fault(gfn, access);
+  }
+
+  /** As `page` for a gpa that nothing is known of. */
+  fault(gfn: number, access: BusAccess): Uint8Array | BusMiss {
     // A software-protected guest cannot say which side it means: the attribute decides for it. kvm_mmu_do_page_fault
     return this.#find(gfn, access === 'write', this.isPrivate(gfn));
   }
@@ -77,20 +95,44 @@ export class GuestMemory implements GuestBus {
   }
 
   #find(gfn: number, write: boolean, isPrivate: boolean): Uint8Array | BusMiss {
-    const { slots, emulated, space } = this.#parts;
+    const { slots, hasPrivate } = this.#parts;
     const slot = slots.at(gfn);
-    if (slot === undefined) return isPrivate ? PRIVATE_FAULT : MMIO;
+    if (slot === undefined) {
+      if (isPrivate) return PRIVATE_FAULT;
+      if (hasPrivate) this.#mmio.set(gfn, slots.generation);
+      return MMIO;
+    }
     if (isPrivate && !slot.hasFile) return PRIVATE_FAULT;
+    const page = this.#ofSlot(slot, gfn, write, isPrivate);
+    if (page instanceof Uint8Array) this.#mmio.delete(gfn);
+    return page;
+  }
+
+  #ofSlot(slot: Memslot, gfn: number, write: boolean, isPrivate: boolean): Uint8Array | BusMiss {
+    const { emulated, space } = this.#parts;
     if (emulated) return this.#emulated(slot, gfn, write);
     if (isPrivate || slot.gmemOnly) {
       const page = slot.file?.page(slot.filePage + gfn - slot.gfn, write);
       return page ?? (isPrivate ? PRIVATE_FAULT : SHARED_FAULT);
     }
     if (write && slot.readOnly) return MMIO;
-    const page = userPage(space, slot.hvaPage + gfn - slot.gfn, write);
+    const hvaPage = slot.hvaPage + gfn - slot.gfn;
+    const page = userPage(space, hvaPage, write);
     if (page === undefined) return UNREACHABLE;
-    if (write) this.#log(slot, gfn);
+    if (write || (!slot.readOnly && !this.#mapped.has(gfn, hvaPage) && this.#isWritable(hvaPage))) this.#log(slot, gfn);
+    this.#mapped.add(gfn);
     return page;
+  }
+
+  /**
+   * A gpa that was found to be MMIO is remembered, and a change of attributes is told to slots only: accesses go on as those to MMIO, which
+   * is never private. Once slots have changed it is looked at again, still as shared. arch/x86/kvm/mmu/mmu.c, kvm_mmu_page_fault
+   */
+  #knownMmio(gfn: number, isPrivate: boolean): BusMiss | undefined {
+    const since = this.#mmio.get(gfn);
+    if (since === undefined) return undefined;
+    if (since === this.#parts.slots.generation) return MMIO;
+    return isPrivate ? SHARED_FAULT : undefined;
   }
 
   /** kvm_vcpu_read_guest and _write_guest: copies from and to the process's memory; what fails is taken for MMIO. */
@@ -100,6 +142,13 @@ export class GuestMemory implements GuestBus {
     if (!isPage(found)) return MMIO;
     if (write) this.#log(slot, gfn);
     return found;
+  }
+
+  /** A page that the process could write at once is mapped for writing also by a read, and counts as dirty. make_spte */
+  #isWritable(page: number): boolean {
+    const { space } = this.#parts;
+    const vma = space.vmas.get(page);
+    return vma !== undefined && (vma.prot & PROT_WRITE) !== 0 && (vma.shared || space.private.has(page));
   }
 
   #log(slot: Memslot, gfn: number): void {

@@ -6,6 +6,8 @@ import type { HypercallStop } from '../x64/stop.ts';
 const HC = KVM_HC.value;
 const ERROR = KVM_HC_ERROR.value;
 const WRAP = 1n << 64n;
+/** APIC_DEST_MASK and APIC_SHORT_MASK. */
+const ICR_DESTINATION = 0xc_0800n;
 
 /** The result for the guest; undefined when userspace is asked. `enabled` is a mask of 1 << number. */
 export function hypercallResult(stop: HypercallStop, enabled: bigint): bigint | undefined {
@@ -16,6 +18,12 @@ export function hypercallResult(stop: HypercallStop, enabled: bigint): bigint | 
     case HC.KVM_HC_KICK_CPU:
     case HC.KVM_HC_SCHED_YIELD:
       return 0n;
+    // The clock source is none that guests could be told of.
+    case HC.KVM_HC_CLOCK_PAIRING:
+      return -BigInt(ERROR.KVM_EOPNOTSUPP);
+    // There are no local APICs in the kernel, which is found out after the destination has been looked at.
+    case HC.KVM_HC_SEND_IPI:
+      return -BigInt(((stop.args[3] ?? 0n) & ICR_DESTINATION) === 0n ? ERROR.KVM_EOPNOTSUPP : ERROR.KVM_EINVAL);
     case HC.KVM_HC_MAP_GPA_RANGE:
       return mapGpaRange(stop, enabled);
     default:

@@ -19,6 +19,10 @@ export interface MachineOptions {
    * its own. Then guests see only userspace_addr, never a guest_memfd, and take what cannot be reached there for MMIO. Default false.
    */
   readonly emulatesGuests?: boolean;
+  /** Whose virtualization the host's processor has. Default intel. */
+  readonly processor?: 'intel' | 'amd';
+  /** CONFIG_KVM_SMM: a second address space for memslots, in VMs without private memory. Before 6.2 always. Default false. */
+  readonly systemManagement?: boolean;
   /** Physical address bits of the processor. Default 48. */
   readonly physicalBits?: number;
   /** Processors, which KVM_CAP_NR_VCPUS recommends as a limit. Default 4. */
@@ -64,6 +68,8 @@ export class KvmMachine {
   readonly technologies: ReadonlySet<SimTechnology>;
   readonly twoDimensionalPaging: boolean;
   readonly emulatesGuests: boolean;
+  readonly processor: 'intel' | 'amd';
+  readonly systemManagement: boolean;
   readonly physicalBits: number;
   readonly cpus: number;
   readonly memoryKeys: number;
@@ -89,6 +95,8 @@ export class KvmMachine {
     if (this.emulatesGuests && this.technologies.size > 0) {
       throw new RangeError('a KVM that emulates its guests has no private memory');
     }
+    this.processor = options.processor ?? 'intel';
+    this.systemManagement = options.systemManagement === true || !this.since('6.2');
     this.physicalBits = options.physicalBits ?? 48;
     this.cpus = options.cpus ?? 4;
   }
@@ -135,9 +143,9 @@ export class KvmMachine {
     return type === VM_SEV_ES || type === VM_SNP || type === VM_TDX;
   }
 
-  /** Without CONFIG_KVM_SMM one; before 6.2 x86 always had the second, for system management mode. */
-  addressSpaces(): number {
-    return this.since('6.2') ? 1 : 2;
+  /** Of memslots, in a VM of a type. kvm_arch_nr_memslot_as_ids */
+  addressSpaces(type: number): number {
+    return this.systemManagement && !this.hasPrivateMemory(type) ? 2 : 1;
   }
 
   /** First gfn that no VM can have. kvm_mmu_max_gfn: shadow paging is not bound to the host's address width. */
@@ -152,6 +160,11 @@ export class KvmMachine {
   get userLimit(): bigint {
     const signOnly = this.since('6.4') && !this.since('6.12');
     return signOnly ? (1n << 63n) - 1n : (1n << 47n) - 4096n;
+  }
+
+  /** On a shutdown an AMD processor leaves nothing that could be relied on, so KVM gives the vCPU an INIT. arch/x86/kvm/svm/svm.c, shutdown_interception */
+  get resetsOnShutdown(): boolean {
+    return this.processor === 'amd' && !this.emulatesGuests;
   }
 
   /** Since 6.14 kvm_run.hypercall.ret is 0 at the exit; before, it was what had been there. */

@@ -24,6 +24,8 @@ export interface SlotRules extends RequestRules {
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
   readonly signedFileCheck: boolean;
+  /** Called before a slot's place is taken from it. */
+  readonly zap: (from: number, to: number) => void;
   /** Finds the file of a descriptor: undefined when it is not open, null when it is no guest_memfd of this VM. */
   readonly fileOf: (fd: number) => BindableFile | undefined | null;
 }
@@ -60,12 +62,21 @@ export class MemslotTable {
   readonly #spaces: readonly Space[];
   readonly #logs = new Map<Memslot, DirtyLog>();
   readonly #changed: (removed?: Memslot) => void;
+  #generation = 0;
 
   /** @param changed called after every change of what a gpa means, with the slot that was deleted, if one was. */
   constructor(rules: SlotRules, changed: (removed?: Memslot) => void) {
     this.#rules = rules;
-    this.#changed = changed;
+    this.#changed = (removed) => {
+      this.#generation++;
+      changed(removed);
+    };
     this.#spaces = Array.from({ length: rules.addressSpaces }, () => new Space());
+  }
+
+  /** Counts changes. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** `slot` as requests have it: id in the low 16 bits, address space in the high ones. */
@@ -93,6 +104,7 @@ export class MemslotTable {
   }
 
   #delete(slot: Memslot, space: Space): number {
+    this.#rules.zap(slot.gfn, slot.gfn + slot.pages);
     space.remove(slot);
     space.byId.delete(slot.id);
     this.#logs.delete(slot);
@@ -146,6 +158,7 @@ export class MemslotTable {
     if (gfn !== old.gfn) {
       if (space.isTaken(gfn, pages, old)) return -EEXIST;
       if (gfn + pages > this.#rules.gfnLimit) return -EINVAL;
+      this.#rules.zap(old.gfn, old.gfn + pages);
       space.remove(old);
       old.gfn = gfn;
       space.place(old);

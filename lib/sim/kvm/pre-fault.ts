@@ -41,7 +41,7 @@ function faultPage({ vm, page }: Vcpu, gfn: number): number {
   if (technology?.preFaults === false) return -EOPNOTSUPP;
   if (technology?.isAlias(gfn) === true) return -EINVAL;
   if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
-  const found = vm.memory.page(gfn, 'read');
+  const found = vm.memory.fault(gfn, 'read');
   if (found instanceof Uint8Array) return technology?.preFaulted(gfn, vm.memory.isPrivate(gfn)) ?? 0;
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.

@@ -24,7 +24,7 @@ type Pending = () => Uint8Array;
 export class Vcpu {
   readonly vm: Vm;
   readonly id: number;
-  readonly cpu = new X64Cpu();
+  readonly cpu: X64Cpu;
   readonly page = new RunPage();
   /** KVM_SET_CPUID2 is refused from the first entry on. */
   hasRun = false;
@@ -36,6 +36,7 @@ export class Vcpu {
 
   constructor(vm: Vm, id: number) {
     this.vm = vm;
+    this.cpu = new X64Cpu({ emulated: vm.machine.emulatesGuests });
     this.id = id;
     vm.vcpus.push(this);
     vm.technology?.vcpuCreated(this);
@@ -150,7 +151,7 @@ export class Vcpu {
         return undefined;
       case 'io':
         exits.writeIo(page, stop);
-        if (stop.direction === 'in') this.#pending = () => page.pio.slice(0, stop.size * stop.count);
+        if (stop.waits) this.#pending = () => page.pio.slice(0, stop.size * stop.count);
         return 0;
       case 'mmio':
         exits.writeMmio(page, { ...stop, gpa: this.#address(stop.gpa) });
@@ -173,6 +174,7 @@ export class Vcpu {
         page.exitReason = REASON.KVM_EXIT_HLT;
         return 0;
       case 'shutdown':
+        if (this.vm.machine.resetsOnShutdown) this.cpu.init();
         page.exitReason = REASON.KVM_EXIT_SHUTDOWN;
         return 0;
       case 'secure':
@@ -184,6 +186,7 @@ export class Vcpu {
     const { page, vm } = this;
     const result = hypercallResult(stop, vm.exitHypercalls);
     if (result !== undefined) {
+      if (vm.machine.presetsHypercallResult) exits.writeHypercallResult(page, result);
       this.cpu.complete(resultBytes(result, stop.longMode));
       return undefined;
     }

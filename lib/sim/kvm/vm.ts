@@ -8,7 +8,7 @@ import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilit
 import { GmemBindings } from './gmem-bindings.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
-import { type KvmMachine, VM_TDX } from './machine.ts';
+import { type KvmMachine, VM_DEFAULT, VM_TDX } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, RegionRequest } from './slot.ts';
 import { technologyOf } from './technologies.ts';
@@ -43,8 +43,9 @@ export class Vm {
     const hasPrivate = machine.hasPrivateMemory(type);
     const changed = (): void => this.memory.changed();
     this.maxVcpus = type === VM_TDX ? machine.cpus : MAX_VCPUS;
-    this.addressSpaces = hasPrivate ? 1 : machine.addressSpaces();
+    this.addressSpaces = machine.addressSpaces(type);
     this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, (from, to, isPrivate) => {
+      this.memory.zap(from, to);
       changed();
       this.technology?.converted(from, to, isPrivate);
     });
@@ -57,6 +58,8 @@ export class Vm {
         gfnLimit: machine.gfnLimit,
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
+        // KVM_X86_QUIRK_SLOT_ZAP_ALL: a default VM forgets all of its memory.
+        zap: (from, to) => (type === VM_DEFAULT ? this.memory.zap() : this.memory.zap(from, to)),
         fileOf: (fd) => this.#fileOf(fd),
       },
       (removed) => {

@@ -163,10 +163,10 @@ function io(vcpu: Vcpu, ghcb: Ghcb, info: bigint): RunResult {
   const rax = ghcb.field(GHCB_AT.rax) ?? 0n;
   if (!isIn) {
     const data = Uint8Array.from({ length: size }, (_, i) => Number((rax >> BigInt(8 * i)) & 0xffn));
-    exits.writeIo(vcpu.page, { kind: 'io', direction: 'out', size, port, count: 1, data });
+    exits.writeIo(vcpu.page, { kind: 'io', direction: 'out', size, port, count: 1, data, waits: false });
     return 0;
   }
-  exits.writeIo(vcpu.page, { kind: 'io', direction: 'in', size, port, count: 1 });
+  exits.writeIo(vcpu.page, { kind: 'io', direction: 'in', size, port, count: 1, waits: true });
   vcpu.completeWith(() => {
     let value = 0n;
     for (let i = 0; i < size; i++) value |= BigInt(vcpu.page.pio[i] ?? 0) << BigInt(8 * i);

@@ -21,7 +21,16 @@ const { at, EVENT, EVENT_REPEAT, EVENT_STOP, FLAG, OTHER_FLAGS, RIP_HIGH, RIP_LO
 export interface X64CpuOptions {
   /** The time-stamp counter. Default: it counts executed instructions, so that runs can be repeated exactly. */
   readonly clock?: () => bigint;
+  /**
+   * KVM's emulator executes the guest, not a processor: then rip is behind an `out` at its exit, otherwise on it until the next run. Default
+   * true.
+   */
+  readonly emulated?: boolean;
 }
+
+const CR0_TYPE = 0x10n;
+/** NW and CD. */
+const CR0_CACHE = 0x6000_0000n;
 
 /** What one block left to do. */
 type Progress = 'go on' | 'stop';
@@ -37,6 +46,7 @@ export class X64Cpu {
   constructor(options: X64CpuOptions = {}) {
     const state = new State();
     const mmu = new Mmu(state);
+    const emulated = options.emulated ?? true;
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
     this.#machine = {
@@ -47,6 +57,7 @@ export class X64Cpu {
       msrs: new Msrs(state, clock),
       cpuid: new Cpuid(),
       secure: undefined,
+      emulated,
     };
     this.#blocks = new Blocks(this.#machine);
   }
@@ -80,6 +91,21 @@ export class X64Cpu {
     writeSregs(state, sregs);
     mmu.flush();
     return true;
+  }
+
+  /** What an INIT leaves: the state of a new vCPU, except the cache bits of cr0, cr8, the APIC's base and what cpuid 1 says of the processor. */
+  init(): void {
+    const { state, mmu, memory, cpuid } = this.#machine;
+    const { cr0, cr8, apicBase } = state;
+    state.reset();
+    state.cr0 = CR0_TYPE | (cr0 & CR0_CACHE);
+    state.cr8 = cr8;
+    state.apicBase = apicBase;
+    const signature = cpuid.entries.find((entry) => entry.function === 1)?.eax;
+    if (signature !== undefined) state.r[registers.RDX] = signature;
+    memory.forgetAnswers();
+    state.refresh();
+    mmu.flush();
   }
 
   setCpuid(entries: readonly CpuidEntry[]): void {

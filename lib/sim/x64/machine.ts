@@ -17,6 +17,8 @@ export interface Machine {
   readonly cpuid: Cpuid;
   /** Undefined for guests whose state anybody may see. */
   secure: Secure | undefined;
+  /** By KVM's emulator; see X64CpuOptions. */
+  readonly emulated: boolean;
 }
 
 /** One instruction at its place. Positions are offsets in the code segment (rip). */

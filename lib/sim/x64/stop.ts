@@ -1,6 +1,6 @@
 /** Why a vCPU stopped, and how code deep inside an instruction says so. */
 
-/** A port access. `out` has been executed; `in` waits for `complete`. */
+/** A port access. */
 export interface IoStop {
   readonly kind: 'io';
   readonly direction: 'in' | 'out';
@@ -10,6 +10,8 @@ export interface IoStop {
   readonly count: number;
   /** What was written; absent for `in`. */
   readonly data?: Uint8Array;
+  /** rip is on the instruction, and `complete` goes past it; otherwise it has been executed. */
+  readonly waits: boolean;
 }
 
 /** An access without memory behind it. A write has been executed; a read waits for `complete`. */

@@ -29,16 +29,21 @@ export function compileIn(site: Site): Operation {
   return () => {
     requirePorts(state);
     const answer = memory.takeAnswer();
-    if (answer === undefined) throw state.abandon({ kind: 'io', direction: 'in', size, port: port(), count: 1 });
+    if (answer === undefined) {
+      throw state.abandon({ kind: 'io', direction: 'in', size, port: port(), count: 1, waits: true });
+    }
     let value = 0;
     for (let i = 0; i < size; i++) value |= (answer[i] ?? 0) << (8 * i);
     write(value, 0);
   };
 }
 
+/** KVM_X86_QUIRK_OUT_7E_INC_RIP: rip is behind an `out` to this port at once. */
+const PORT_BEHIND = 0x7e;
+
 export function compileOut(site: Site): Operation {
   const { machine } = site;
-  const { r, state } = machine;
+  const { r, state, memory, emulated } = machine;
   const from = operandAt(site, 1);
   if (from.kind !== 'register') throw new TypeError('out reads the accumulator');
   const port = compileRead(site, operandAt(site, 0));
@@ -46,9 +51,14 @@ export function compileOut(site: Site): Operation {
   const size = from.bits === 8 ? 1 : from.bits === 16 ? 2 : 4;
   return () => {
     requirePorts(state);
+    // Told already: what is left is to go past it.
+    if (memory.takeAnswer() !== undefined) return;
     const value = read();
     const data = Uint8Array.from({ length: size }, (_, i) => value >>> (8 * i));
-    state.stop = { kind: 'io', direction: 'out', size, port: port(), count: 1, data };
+    const waits = !emulated && port() !== PORT_BEHIND;
+    const stop = { kind: 'io', direction: 'out', size, port: port(), count: 1, data, waits } as const;
+    if (waits) throw state.abandon(stop);
+    state.stop = stop;
     r[EVENT] = at(r, EVENT) | EVENT_STOP;
   };
 }

@@ -34,6 +34,7 @@ describe('scale', () => {
   it('as many slots as there can be', () => {
     const rules = {
       addressSpaces: 1,
+      zap: () => undefined,
       userLimit: 2n ** 47n,
       readonlyMemory: true,
       guestMemfd: true,

@@ -1,5 +1,5 @@
 /** VMs of SEV in every form on the simulated kernel, and their launch commands one by one. */
-import { type GuestTechnology, GHCB_GPA, program, ReportCollector, x64 } from '../../../../lib/guest/index.ts';
+import { GHCB_GPA, type GuestTechnology, program, ReportCollector, x64 } from '../../../../lib/guest/index.ts';
 import { errnoName } from '../../../../lib/kernel/errno.ts';
 import { KernelError } from '../../../../lib/kernel/errors.ts';
 import { Sys } from '../../../../lib/kernel/sys.ts';
@@ -146,7 +146,10 @@ export function sevGuest(technology: 'sev' | 'sev-es', write: Write, options: Si
   /** Encrypts what the guest needs, measures and finishes. */
   const launch = (): Outcome[] => {
     const into = world.anonymous(PAGE);
-    const steps = [world.updateData(low.hva, GHCB_GPA), world.updateData(low.hva + GHCB_GPA + PAGE, LOW - GHCB_GPA - PAGE)];
+    const steps = [
+      world.updateData(low.hva, GHCB_GPA),
+      world.updateData(low.hva + GHCB_GPA + PAGE, LOW - GHCB_GPA - PAGE),
+    ];
     if (technology === 'sev-es') steps.push(world.command(ID.KVM_SEV_LAUNCH_UPDATE_VMSA));
     return [...steps, world.measure(into), world.finish()];
   };

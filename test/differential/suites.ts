@@ -1,0 +1,36 @@
+/** What there is to compare on a host, by name. */
+import type { Command } from './commands.ts';
+import type { Suite } from './engine.ts';
+import { filesSuite } from './files-suite.ts';
+import type { KvmCommand } from './kvm-commands.ts';
+import { kvmSuite } from './kvm-suite.ts';
+import type { Host } from './pair.ts';
+
+export interface Commands {
+  /** Files and memory. */
+  readonly files: Command;
+  /** KVM with default VMs. */
+  readonly kvm: KvmCommand;
+  /** KVM with software-protected VMs. */
+  readonly protected: KvmCommand;
+}
+
+export type SuiteName = keyof Commands;
+export const SUITES: readonly SuiteName[] = ['files', 'kvm', 'protected'];
+const SW_PROTECTED = 1;
+
+const MAKE: { readonly [N in SuiteName]: (host: Host) => Suite<Commands[N]> } = {
+  files: filesSuite,
+  kvm: (host) => kvmSuite(host, 0),
+  protected: (host) => kvmSuite(host, SW_PROTECTED),
+};
+
+export const suiteOf = <N extends SuiteName>(host: Host, name: N): Suite<Commands[N]> => MAKE[name](host);
+
+/** Why a suite cannot run here; undefined when it can. */
+export function lacking({ kvm, noVm }: Host, name: SuiteName): string | undefined {
+  if (name === 'files') return undefined;
+  if (kvm === undefined) return noVm ?? 'no KVM';
+  if (name === 'protected' && (kvm.types & (1 << SW_PROTECTED)) === 0) return 'this KVM has no software-protected VMs';
+  return undefined;
+}
