@@ -22,8 +22,8 @@ const BOOT_TIMEOUT = 60_000;
 const KEEP = 2 ** 24;
 const CONSOLE_KEEP = 2 ** 22;
 /** A boot prints something more often than this; milliseconds, stretched when the host is busy. */
-const SILENCE = { tcg: 8_000, kvm: 4_000 } as const;
-/** Between a panic's first line and the machine's end, which panic=-1 brings at once. */
+const SILENCE = { tcg: 6_000, kvm: 3_000 } as const;
+/** Between a panic's line and the machine's end, which panic=-1 brings at once, or init's answer that it was none. */
 const PANIC_GRACE = 3_000;
 /** Init's last line on the console comes after all that the kernel printed; where the console shows no such lines, not for ever. */
 const CONSOLE_GRACE = 2_000;
@@ -186,6 +186,11 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
       done();
     });
   });
+  // A virtual processor that KVM cannot run is stopped, and nothing more happens.
+  qemu.child.stderr?.on('data', () => {
+    if (/^KVM(:| internal error)/m.test(qemu.complaints()))
+      ending.end({ kind: 'machine-ended', status: 1, signal: null });
+  });
   const onAbort = (): void => qemu.kill();
   options.signal?.addEventListener('abort', onAbort, { once: true });
 
@@ -196,7 +201,7 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
   let commandEnd: number | undefined;
   let exit: { readonly status: number; readonly stdout: number; readonly stderr: number } | undefined;
   let lastConsole = started;
-  let panicSeen = false;
+  let callOffPanic: (() => void) | undefined;
   let tail = '';
 
   const finishIfComplete = (consoleDone: boolean): void => {
@@ -206,7 +211,8 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
   };
   const bootTimer = ending.after(bootTimeout, { kind: 'boot-timeout', limit: bootTimeout });
   ending.every(250, () => {
-    const limit = SILENCE[accelerator] * Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());
+    const busy = (loadavg()[0] ?? 0) / availableParallelism();
+    const limit = SILENCE[accelerator] * Math.min(4, Math.max(1, busy));
     if (boot === undefined && performance.now() - lastConsole > limit) {
       ending.end({ kind: 'silence', seconds: Math.round(limit / 1000) });
     }
@@ -226,6 +232,10 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
         options.onNote?.(`Linux ${release} up after ${(boot / 1000).toFixed(1)} s`);
       } else if (message?.kind === 'note') {
         options.onNote?.(message.text);
+      } else if (message?.kind === 'pong') {
+        callOffPanic?.();
+        callOffPanic = undefined;
+        tail = '';
       } else if (message?.kind === 'fault') {
         ending.end(message);
       } else if (message?.kind === 'exit') {
@@ -248,9 +258,10 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
     lastConsole = performance.now();
     tail = (tail + bytes.toString('latin1')).slice(-8192);
     options.onConsole?.(bytes);
-    if (!panicSeen && findPanic(tail) !== undefined) {
-      panicSeen = true;
-      ending.after(PANIC_GRACE, { kind: 'panic' });
+    if (callOffPanic === undefined && tail.includes('Kernel panic') && findPanic(tail) !== undefined) {
+      // The machine goes down at once. If it does not: is anybody there? A command may write such a line, too.
+      callOffPanic = ending.after(PANIC_GRACE, { kind: 'panic' });
+      if (boot !== undefined) qemu.channels.control.write('ping\n');
     }
     finishIfComplete(false);
   });

@@ -6,8 +6,8 @@
 //   n nonce    d directory    a argument    e NAME=value    s tag=path (writable share)    i (input is wanted)    h
 //   hostname
 // What it says goes to the control port, a line each, the nonce first:
-//   ready RELEASE MACHINE | note TEXT | fault TEXT | exit STATUS STDOUT-BYTES STDERR-BYTES
-// What it hears there: `input N` (the input ends after N bytes), `bye` (everything has arrived).
+//   ready RELEASE MACHINE | note TEXT | fault TEXT | pong | exit STATUS STDOUT-BYTES STDERR-BYTES
+// What it hears there: `input N` (the input ends after N bytes), `ping`, `bye` (everything has arrived).
 #include "sys.h"
 
 enum { CONTROL, STDOUT, STDERR, STDIN, PORTS };
@@ -295,6 +295,7 @@ static void hear(const char* bytes, long size) {
     line[used] = '\0';
     used = 0;
     if (starts(line, "bye")) bye = 1;
+    if (starts(line, "ping")) say("pong", "");
     if (starts(line, "input ")) {
       input_total = 0;
       for (const char* digit = line + 6; *digit >= '0' && *digit <= '9'; digit++)

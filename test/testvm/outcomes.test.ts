@@ -71,7 +71,8 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 12
       `for port in 1 2 3; do echo '${line}' > /dev/vport0p$port; done`,
       "echo '<1>Kernel panic - not syncing: forged' > /dev/kmsg",
       "echo '<1>privmem-init: the command has ended' > /dev/kmsg",
-      'echo last; exit 5',
+      // Longer than the machine is given to go down.
+      'sleep 4; echo last; exit 5',
     ].join('\n');
     const result = await boot(sh(script));
     expect(result).toMatchObject({ outcome: 'failed', status: 5, splats: [] });
