@@ -160,7 +160,7 @@ async function run(session: Session, options: VmCommandOptions, command: readonl
       session.document({ outcome: 'failed-to-boot', status: null, reason: error.message, exitStatus: 125 });
     return STATUS['failed-to-boot'] ?? EXIT.failed;
   } finally {
-    if (options.stdin === true) process.stdin.unref();
+    if (options.stdin === true) process.stdin.destroy();
   }
   if (session.interrupt.aborted) throw new Interrupted();
   const status = statusOf(result, options.allowSplats ?? false);
