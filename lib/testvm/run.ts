@@ -143,6 +143,7 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
   const cwd = options.cwd ?? process.cwd();
   if (!isAbsolute(cwd)) throw new RangeError(`cwd must be absolute, not ${cwd}`);
   const shares = (options.shares ?? []).map((path, i) => ({ tag: `share${i}`, path: checkedDirectory('share', path) }));
+  const layers = (options.layers ?? []).map((path, i) => ({ tag: `layer${i}`, path: checkedDirectory('layer', path) }));
   const bootTimeout = checkedNumber('bootTimeout', options.bootTimeout, BOOT_TIMEOUT, 1);
   const memory = checkedNumber('memory', options.memory, MEMORY, 2 ** 26);
   const cpus = checkedNumber('cpus', options.cpus, CPUS, 1);
@@ -156,12 +157,13 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
     command,
     env: options.env ?? guestEnvironment(),
     shares,
+    layers: layers.map(({ tag }) => tag),
     input: options.stdin !== undefined,
     hostname: 'testvm',
   };
   const archive = namelessFile(initramfs(initProgram(arch), config));
   const args = qemuArguments({
-    ...{ arch, accelerator, image, memory, cpus, root, shares, fds: FDS },
+    ...{ arch, accelerator, image, memory, cpus, root, layers, shares, fds: FDS },
     ...{ cpuModel: options.cpuModel, append: options.append, extra: options.qemuArgs ?? [] },
     initramfs: `/dev/fd/${FDS.initramfs}`,
   });

@@ -21,7 +21,8 @@ static char input_block[BLOCK];
 static const char* arguments[LIST_MAX];
 static const char* environment[LIST_MAX];
 static const char* shares[64];
-static size_t argument_count, environment_count, share_count;
+static const char* layers[16];
+static size_t argument_count, environment_count, share_count, layer_count;
 static const char* nonce = "";
 static const char* directory = "/";
 static const char* hostname = "privmem";
@@ -122,6 +123,9 @@ static void take_config(void) {
       case 's':
         if (share_count < sizeof shares / sizeof *shares) shares[share_count++] = value;
         break;
+      case 'l':
+        if (layer_count < sizeof layers / sizeof *layers) layers[layer_count++] = value;
+        break;
       default:
         break;
     }
@@ -152,8 +156,21 @@ static void mount_root(void) {
   if (error < 0) fail("tmpfs cannot be mounted: does the kernel have CONFIG_TMPFS?", error);
   make_directory("/rw/upper");
   make_directory("/rw/work");
-  error = mount_at("overlay", "/new", "overlay", 0, "lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work");
+  struct line options = {.size = 0};
+  put(&options, "lowerdir=");
+  for (size_t i = 0; i < layer_count; i++) {
+    struct line path = {.size = 0};
+    put(&path, "/layers/");
+    put(&path, layers[i]);
+    error = mount_at(layers[i], path.text, "9p", MS_RDONLY_, P9 "cache=loose");
+    if (error < 0) fail("a layer over the root cannot be mounted", error);
+    put(&options, path.text);
+    put(&options, ":");
+  }
+  put(&options, "/host,upperdir=/rw/upper,workdir=/rw/work");
+  error = mount_at("overlay", "/new", "overlay", 0, options.text);
   if (error < 0) {
+    if (layer_count > 0) fail("layers over the root need overlayfs: does the kernel have CONFIG_OVERLAY_FS?", error);
     struct line line = {.size = 0};
     put(&line, "no overlayfs (errno ");
     put_number(&line, -error);

@@ -1,6 +1,6 @@
 /** Commands in a test kernel: what goes in and what comes out. */
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -51,9 +51,12 @@ describe.skipIf(reason !== undefined)(titleOf('a command in a test kernel', reas
   test('the host is not written to, but for shares', async () => {
     const share = mkdtempSync(join(work, 'share,'));
     writeFileSync(join(work, 'old'), 'old');
-    const script = `echo new > fresh && echo new > old && cat old && echo shared > '${share}/file' && kill -9 $$`;
-    const result = await boot(['sh', '-c', script], { cwd: work, shares: [share] });
-    expect(result).toMatchObject({ outcome: 'failed', status: 137, stdout: 'new\n', stderr: '' });
+    const layer = mkdtempSync(join(work, 'layer'));
+    mkdirSync(join(layer, work), { recursive: true });
+    writeFileSync(join(layer, work, 'laid'), 'laid over\n');
+    const script = `cat laid; echo new > fresh && echo new > old && cat old && echo shared > '${share}/file' && kill -9 $$`;
+    const result = await boot(['sh', '-c', script], { cwd: work, shares: [share], layers: [layer] });
+    expect(result).toMatchObject({ outcome: 'failed', status: 137, stdout: 'laid over\nnew\n', stderr: '' });
     expect(existsSync(join(work, 'fresh'))).toBe(false);
     expect(readFileSync(join(work, 'old'), 'utf8')).toBe('old');
     expect(readFileSync(join(share, 'file'), 'utf8')).toBe('shared\n');
