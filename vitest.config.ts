@@ -1,7 +1,7 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 
 // Minutes, not seconds: run by `npm run test:differential`.
-const long = ['test/differential/faults.test.ts'];
+const long = ['test/differential/faults.test.ts', 'test/testvm/build.test.ts'];
 
 export default defineConfig({
   test: {

@@ -5,9 +5,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const files = readdirSync(path.join(root, 'native'))
-  .filter((name) => /\.(cc|h)$/.test(name))
-  .map((name) => path.join('native', name));
+const files = ['native', 'native/testvm'].flatMap((directory) =>
+  readdirSync(path.join(root, directory))
+    .filter((name) => /\.(cc|c|h)$/.test(name))
+    .map((name) => path.join(directory, name)),
+);
 
 const result = spawnSync('clang-format', ['--dry-run', '-Werror', ...files], { cwd: root, stdio: 'inherit' });
 if (result.error?.code === 'ENOENT') {

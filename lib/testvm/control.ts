@@ -4,6 +4,7 @@ export type InitMessage =
   | { readonly kind: 'ready'; readonly release: string; readonly machine: string }
   | { readonly kind: 'note'; readonly text: string }
   | { readonly kind: 'fault'; readonly text: string }
+  | { readonly kind: 'pong' }
   | { readonly kind: 'exit'; readonly status: number; readonly stdout: number; readonly stderr: number };
 
 /** What one line says; undefined for what is not from init. */
@@ -21,6 +22,8 @@ export function parseMessage(nonce: string, line: string): InitMessage | undefin
       return { kind: 'note', text };
     case 'fault':
       return { kind: 'fault', text };
+    case 'pong':
+      return { kind: 'pong' };
     case 'exit': {
       const match = /^(\d+) (\d+) (\d+)$/.exec(text);
       if (match === null) return undefined;

@@ -1,4 +1,6 @@
-/** Test kernels: boot one and run a command in it. */
+/** Test kernels: build one, boot it, and run a command in it. */
+export { BuildError, type BuildOptions, type BuildResult, buildKernel } from './build/build.ts';
+export { DEBUG_FLAGS, type DebugFlag } from './build/options.ts';
 export { guestEnvironment } from './environment.ts';
 export { type ImageInfo, NotAKernelError, readImage } from './image.ts';
 export { runInKernel } from './run.ts';

@@ -9,6 +9,8 @@ export interface InitConfig {
   readonly env: Readonly<Record<string, string>>;
   /** Writable shares: 9p tag and path. */
   readonly shares: readonly { readonly tag: string; readonly path: string }[];
+  /** 9p tags of the layers over the root, the uppermost first. */
+  readonly layers: readonly string[];
   readonly input: boolean;
   readonly hostname: string;
 }
@@ -22,6 +24,7 @@ function encode(config: InitConfig): Buffer {
     ...config.command.map((argument) => `a${argument}`),
     ...Object.entries(config.env).map(([name, value]) => `e${name}=${value}`),
     ...config.shares.map(({ tag, path }) => `s${tag}=${path}`),
+    ...config.layers.map((tag) => `l${tag}`),
     ...(config.input ? ['i'] : []),
   ];
   for (const record of records) {
@@ -32,7 +35,7 @@ function encode(config: InitConfig): Buffer {
 }
 
 export function initramfs(init: Uint8Array, config: InitConfig): Buffer {
-  const directories: CpioEntry[] = ['dev', 'host', 'new', 'rw'].map((name) => ({ name, mode: 0o040755 }));
+  const directories: CpioEntry[] = ['dev', 'host', 'layers', 'new', 'rw'].map((name) => ({ name, mode: 0o040755 }));
   return cpio([
     ...directories,
     { name: 'init', mode: 0o100755, content: init },

@@ -69,6 +69,7 @@ export interface Machine {
   readonly cpus: number;
   readonly append: string | undefined;
   readonly root: string;
+  readonly layers: readonly { readonly tag: string; readonly path: string }[];
   readonly shares: readonly { readonly tag: string; readonly path: string }[];
   /** Descriptors of connected sockets, as QEMU inherits them. */
   readonly fds: Readonly<Record<'control' | 'stdout' | 'stderr' | 'stdin' | 'console', number>>;
@@ -123,6 +124,7 @@ export function qemuArguments(machine: Machine): string[] {
     args.push('-device', `virtio-9p-pci,fsdev=fs-${tag},mount_tag=${tag}`);
   };
   share('root', machine.root, true);
+  for (const { tag, path } of machine.layers) share(tag, path, true);
   for (const { tag, path } of machine.shares) share(tag, path, false);
   return [...args, ...machine.extra];
 }

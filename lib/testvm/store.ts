@@ -17,6 +17,8 @@ export interface StoredKernel {
   /** Where the source came from, in words. */
   readonly source: string;
   readonly patches: readonly string[];
+  /** Where the sources lie, as the newest variant built from them wants them. */
+  readonly tree: string;
   /** ISO 8601. */
   readonly built: string;
   readonly image: string;

@@ -52,6 +52,8 @@ export interface VmOptions {
   readonly qemuArgs?: readonly string[] | undefined;
   /** The directory that the guest sees as `/`, read-only with a writable layer over it. Default `/`. */
   readonly root?: string | undefined;
+  /** Directories whose files lie over those of `root`, the uppermost first: programs for another architecture, patched libraries. */
+  readonly layers?: readonly string[] | undefined;
   /** Directories that the guest may write to; they keep their paths. Default: none. */
   readonly shares?: readonly string[] | undefined;
   /** Current directory of the command. Default: this process's. */

@@ -1,11 +1,13 @@
-// The first process of a test kernel: makes the host's root visible with a writable layer over it, runs one command there, carries its
-// input and outputs, and says how it ended. Compiled on the spot by lib/testvm/init-program.ts, without a C library.
+// The first process of a test kernel: makes the host's root visible with a writable layer over it, runs one command
+// there, carries its input and outputs, and says how it ended. Compiled on the spot by lib/testvm/init-program.ts,
+// without a C library.
 //
 // What it is told lies in /privmem.conf of the initramfs: strings, each a letter and a value, each ended by a NUL:
-//   n nonce    d directory    a argument    e NAME=value    s tag=path (writable share)    i (input is wanted)    h hostname
+//   n nonce    d directory    a argument    e NAME=value    s tag=path (writable share)    i (input is wanted)    h
+//   hostname
 // What it says goes to the control port, a line each, the nonce first:
-//   ready RELEASE MACHINE | note TEXT | fault TEXT | exit STATUS STDOUT-BYTES STDERR-BYTES
-// What it hears there: `input N` (the input ends after N bytes), `bye` (everything has arrived).
+//   ready RELEASE MACHINE | note TEXT | fault TEXT | pong | exit STATUS STDOUT-BYTES STDERR-BYTES
+// What it hears there: `input N` (the input ends after N bytes), `ping`, `bye` (everything has arrived).
 #include "sys.h"
 
 enum { CONTROL, STDOUT, STDERR, STDIN, PORTS };
@@ -19,7 +21,8 @@ static char input_block[BLOCK];
 static const char* arguments[LIST_MAX];
 static const char* environment[LIST_MAX];
 static const char* shares[64];
-static size_t argument_count, environment_count, share_count;
+static const char* layers[16];
+static size_t argument_count, environment_count, share_count, layer_count;
 static const char* nonce = "";
 static const char* directory = "/";
 static const char* hostname = "privmem";
@@ -99,10 +102,18 @@ static void take_config(void) {
   for (size_t at = 0; at < size; at += length(config + at) + 1) {
     const char* value = config + at + 1;
     switch (config[at]) {
-      case 'n': nonce = value; break;
-      case 'd': directory = value; break;
-      case 'h': hostname = value; break;
-      case 'i': input_wanted = 1; break;
+      case 'n':
+        nonce = value;
+        break;
+      case 'd':
+        directory = value;
+        break;
+      case 'h':
+        hostname = value;
+        break;
+      case 'i':
+        input_wanted = 1;
+        break;
       case 'a':
         if (argument_count < LIST_MAX - 1) arguments[argument_count++] = value;
         break;
@@ -112,7 +123,11 @@ static void take_config(void) {
       case 's':
         if (share_count < sizeof shares / sizeof *shares) shares[share_count++] = value;
         break;
-      default: break;
+      case 'l':
+        if (layer_count < sizeof layers / sizeof *layers) layers[layer_count++] = value;
+        break;
+      default:
+        break;
     }
   }
 }
@@ -122,7 +137,8 @@ static void open_ports(void) {
   for (int i = 0; i < count; i++) {
     long fd = -E_NOENT;
     // Ports show up when the driver has shaken hands with the machine.
-    for (int tries = 0; tries < 1000 && (fd = SYS(openat, AT_FDCWD_, port_paths[i], O_RDWR_ | O_CLOEXEC_, 0)) < 0; tries++)
+    for (int tries = 0; tries < 1000 && (fd = SYS(openat, AT_FDCWD_, port_paths[i], O_RDWR_ | O_CLOEXEC_, 0)) < 0;
+         tries++)
       sleep_ms(5);
     if (fd < 0) fail("no virtio console ports: does the kernel have CONFIG_VIRTIO_CONSOLE and CONFIG_VIRTIO_PCI?", fd);
     ports[i] = (int)fd;
@@ -134,13 +150,27 @@ static void open_ports(void) {
 static void mount_root(void) {
   long error = -E_NODEV;
   error = mount_at("root", "/host", "9p", MS_RDONLY_, P9 "cache=loose");
-  if (error < 0) fail("the host's root cannot be mounted: does the kernel have CONFIG_9P_FS and CONFIG_NET_9P_VIRTIO?", error);
+  if (error < 0)
+    fail("the host's root cannot be mounted: does the kernel have CONFIG_9P_FS and CONFIG_NET_9P_VIRTIO?", error);
   error = mount_at("tmpfs", "/rw", "tmpfs", 0, "mode=0755,size=75%");
   if (error < 0) fail("tmpfs cannot be mounted: does the kernel have CONFIG_TMPFS?", error);
   make_directory("/rw/upper");
   make_directory("/rw/work");
-  error = mount_at("overlay", "/new", "overlay", 0, "lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work");
+  struct line options = {.size = 0};
+  put(&options, "lowerdir=");
+  for (size_t i = 0; i < layer_count; i++) {
+    struct line path = {.size = 0};
+    put(&path, "/layers/");
+    put(&path, layers[i]);
+    error = mount_at(layers[i], path.text, "9p", MS_RDONLY_, P9 "cache=loose");
+    if (error < 0) fail("a layer over the root cannot be mounted", error);
+    put(&options, path.text);
+    put(&options, ":");
+  }
+  put(&options, "/host,upperdir=/rw/upper,workdir=/rw/work");
+  error = mount_at("overlay", "/new", "overlay", 0, options.text);
   if (error < 0) {
+    if (layer_count > 0) fail("layers over the root need overlayfs: does the kernel have CONFIG_OVERLAY_FS?", error);
     struct line line = {.size = 0};
     put(&line, "no overlayfs (errno ");
     put_number(&line, -error);
@@ -260,7 +290,9 @@ static void become_command(const int in, const int out, const int err) {
   } else {
     put(&line, ": cannot be executed in the test kernel: errno ");
     put_number(&line, -error);
-    put(&line, error == -E_ACCES ? " (no permission)\n" : error == -8 ? " (not a program for this architecture)\n" : "\n");
+    put(&line, error == -E_ACCES ? " (no permission)\n"
+               : error == -8     ? " (not a program for this architecture)\n"
+                                 : "\n");
   }
   write_all(2, line.text, line.size);
   SYS(exit, error == -E_NOENT ? 127 : 126);
@@ -280,9 +312,11 @@ static void hear(const char* bytes, long size) {
     line[used] = '\0';
     used = 0;
     if (starts(line, "bye")) bye = 1;
+    if (starts(line, "ping")) say("pong", "");
     if (starts(line, "input ")) {
       input_total = 0;
-      for (const char* digit = line + 6; *digit >= '0' && *digit <= '9'; digit++) input_total = input_total * 10 + (*digit - '0');
+      for (const char* digit = line + 6; *digit >= '0' && *digit <= '9'; digit++)
+        input_total = input_total * 10 + (*digit - '0');
     }
   }
 }
@@ -398,8 +432,8 @@ static void run_command(void) {
   const int blocks = (1 << 20) / BLOCK;
   for (int i = 0, more = out_open; more && i < blocks; i++) carry(out[0], ports[STDOUT], &out_total, &more);
   for (int i = 0, more = err_open; more && i < blocks; i++) carry(err[0], ports[STDERR], &err_total, &more);
-  // What the kernel does a little later (RCU callbacks, work queues) may still be worth a report. Then a last line on the console: when
-  // it has arrived, everything that the kernel printed before has.
+  // What the kernel does a little later (RCU callbacks, work queues) may still be worth a report. Then a last line on
+  // the console: when it has arrived, everything that the kernel printed before has.
   sleep_ms(50);
   to_console("the command has ended");
   struct line line = {.size = 0};

@@ -1,5 +1,5 @@
-// System calls without a C library, for the first process of a test kernel. Only the compiler is needed: no headers of libc or of the
-// kernel. Numbers and structures are the kernel's stable ones for 64-bit x86 and arm64.
+// System calls without a C library, for the first process of a test kernel. Only the compiler is needed: no headers of
+// libc or of the kernel. Numbers and structures are the kernel's stable ones for 64-bit x86 and arm64.
 #ifndef PRIVMEM_TESTVM_SYS_H
 #define PRIVMEM_TESTVM_SYS_H
 
@@ -100,10 +100,7 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
   register long x3 __asm__("x3") = d;
   register long x4 __asm__("x4") = e;
   register long x5 __asm__("x5") = f;
-  __asm__ volatile("svc #0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory");
+  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 }
 

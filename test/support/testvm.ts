@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { findKernel, type VmOptions, type VmResult } from '../../lib/testvm/index.ts';
 import { runInKernel } from '../../lib/testvm/run.ts';
-import { has, MAIN } from './cli.ts';
+import { type Ended, has, MAIN, run } from './cli.ts';
 
 /** A name or a path: `PRIVMEM_TEST_KERNEL`, or the 7.3 of the cache. */
 export const KERNEL = process.env.PRIVMEM_TEST_KERNEL ?? '7.3';
@@ -24,5 +24,10 @@ export function titleOf(title: string, reason: string | undefined): string {
 }
 
 export function boot(command: readonly string[], options: Partial<VmOptions> = {}): Promise<VmResult> {
-  return runInKernel({ kernel: KERNEL, timeout: 60_000, ...options }, command);
+  return runInKernel({ kernel: KERNEL, timeout: 60_000, bootTimeout: 120_000, ...options }, command);
+}
+
+/** The command line, with time for a busy host. */
+export function vm(...args: string[]): Ended {
+  return run(process.execPath, [MAIN, 'vm', ...args], { timeout: 170_000 });
 }

@@ -1,17 +1,17 @@
 /** Commands in a test kernel: what goes in and what comes out. */
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { MAIN, privmem, ROOT } from '../support/cli.ts';
-import { boot, KERNEL, noTestKernel, titleOf } from '../support/testvm.ts';
+import { MAIN, ROOT } from '../support/cli.ts';
+import { boot, KERNEL, noTestKernel, titleOf, vm } from '../support/testvm.ts';
 
 const reason = noTestKernel();
 const work = mkdtempSync(join(tmpdir(), 'privmem-test-'));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-describe.skipIf(reason !== undefined)(titleOf('a command in a test kernel', reason), { timeout: 120_000 }, () => {
+describe.skipIf(reason !== undefined)(titleOf('a command in a test kernel', reason), { timeout: 180_000 }, () => {
   test('outputs apart, status, directory, environment, kernel and /dev/kvm', async () => {
     const script =
       'echo out; echo err >&2; uname -r; pwd; echo "$PRIVMEM_X"; test -c /dev/kvm || exit 9; (sleep 99 &); exit 3';
@@ -51,16 +51,19 @@ describe.skipIf(reason !== undefined)(titleOf('a command in a test kernel', reas
   test('the host is not written to, but for shares', async () => {
     const share = mkdtempSync(join(work, 'share,'));
     writeFileSync(join(work, 'old'), 'old');
-    const script = `echo new > fresh && echo new > old && cat old && echo shared > '${share}/file' && kill -9 $$`;
-    const result = await boot(['sh', '-c', script], { cwd: work, shares: [share] });
-    expect(result).toMatchObject({ outcome: 'failed', status: 137, stdout: 'new\n', stderr: '' });
+    const layer = mkdtempSync(join(work, 'layer'));
+    mkdirSync(join(layer, work), { recursive: true });
+    writeFileSync(join(layer, work, 'laid'), 'laid over\n');
+    const script = `cat laid; echo new > fresh && echo new > old && cat old && echo shared > '${share}/file' && kill -9 $$`;
+    const result = await boot(['sh', '-c', script], { cwd: work, shares: [share], layers: [layer] });
+    expect(result).toMatchObject({ outcome: 'failed', status: 137, stdout: 'laid over\nnew\n', stderr: '' });
     expect(existsSync(join(work, 'fresh'))).toBe(false);
     expect(readFileSync(join(work, 'old'), 'utf8')).toBe('old');
     expect(readFileSync(join(share, 'file'), 'utf8')).toBe('shared\n');
   });
 
   test('Node, the addon and KVM of the test kernel, through the command line', () => {
-    const ended = privmem('vm', '--json', '--kernel', KERNEL, '--', process.execPath, MAIN, 'probe', '--json');
+    const ended = vm('--json', '--kernel', KERNEL, '--', process.execPath, MAIN, 'probe', '--json');
     const document = JSON.parse(ended.stdout);
     expect(document).toMatchObject({ outcome: 'passed', status: 0, exitStatus: 0, kernel: { arch: 'x64' } });
     const probe = JSON.parse(document.stdout);
@@ -78,12 +81,12 @@ describe.skipIf(reason !== undefined)(titleOf('a command in a test kernel', reas
     await expect(boot(['true'], { arch: 'arm64', kernel: KERNEL })).rejects.toThrow(/arm64/);
     await expect(boot(['true'], { root: join(work, 'nowhere') })).rejects.toThrow(/root: .*ENOENT/);
     await expect(boot(['true'], { memory: 1 })).rejects.toThrow(/memory must be at least/);
-    expect(privmem('vm', '--kernel', KERNEL).status).toBe(2);
-    expect(privmem('vm', '--', 'true').status).toBe(2);
-    const missing = privmem('vm', '--kernel', 'no-such-kernel', '--', 'true');
+    expect(vm('--kernel', KERNEL).status).toBe(2);
+    expect(vm('--', 'true').status).toBe(2);
+    const missing = vm('--kernel', 'no-such-kernel', '--', 'true');
     expect(missing.status).toBe(4);
     expect(missing.stderr).toContain('next step: build it');
-    const notOne = privmem('vm', '--kernel', join(ROOT, 'package.json'), '--', 'true');
+    const notOne = vm('--kernel', join(ROOT, 'package.json'), '--', 'true');
     expect(notOne.status).toBe(125);
     expect(notOne.stderr).toContain('is not a kernel image');
   });

@@ -45,7 +45,7 @@ async function begun(child: ChildProcess): Promise<void> {
   }
 }
 
-describe.skipIf(reason !== undefined)(titleOf('a run that is ended from outside', reason), { timeout: 120_000 }, () => {
+describe.skipIf(reason !== undefined)(titleOf('a run that is ended from outside', reason), { timeout: 180_000 }, () => {
   test.skipIf(!has('script'))(`Ctrl-C in a terminal${has('script') ? '' : ' (skipped: no script)'}`, async () => {
     const mark = marked();
     const words = [process.execPath, MAIN, ...arguments_(mark)].map((word) => `'${word}'`).join(' ');

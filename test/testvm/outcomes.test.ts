@@ -3,8 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { privmem } from '../support/cli.ts';
-import { boot, KERNEL, noTestKernel, titleOf } from '../support/testvm.ts';
+import { boot, KERNEL, noTestKernel, titleOf, vm } from '../support/testvm.ts';
 import { fakeImage, hang, print, reset } from './fake-image.ts';
 
 const reason = noTestKernel();
@@ -21,9 +20,9 @@ const sh = (script: string): string[] => ['sh', '-c', script];
 const provoke = (what: string): string[] =>
   sh(`echo ${what} > /sys/kernel/debug/provoke-crash/DIRECT; echo still there`);
 
-describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 120_000 }, () => {
+describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 180_000 }, () => {
   test('a panic at boot', () => {
-    const ended = privmem('vm', '--json', '--kernel', KERNEL, '--append', 'rdinit=/nowhere', '--', 'true');
+    const ended = vm('--json', '--kernel', KERNEL, '--append', 'rdinit=/nowhere', '--', 'true');
     expect(ended.status).toBe(123);
     const document = JSON.parse(ended.stdout);
     expect(document).toMatchObject({ outcome: 'panicked', status: null, booted: false, panic: { phase: 'boot' } });
@@ -39,7 +38,7 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 12
   });
 
   test('a warning: the command goes on, the run has not passed', () => {
-    const ended = privmem('vm', '--kernel', KERNEL, '--', ...provoke('WARNING'));
+    const ended = vm('--kernel', KERNEL, '--', ...provoke('WARNING'));
     expect(ended.stderr).toMatch(/privmem vm: warned: .*WARNING: .*lkdtm/);
     expect(ended).toMatchObject({ status: 121, stdout: 'still there\n' });
   });
@@ -59,7 +58,7 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 12
   });
 
   test('a command that takes too long', () => {
-    const ended = privmem('vm', '--kernel', KERNEL, '--timeout', '1', '--', 'sh', '-c', 'echo begun; exec sleep 60');
+    const ended = vm('--kernel', KERNEL, '--timeout', '1', '--', 'sh', '-c', 'echo begun; exec sleep 60');
     expect(ended).toMatchObject({ status: 124, stdout: 'begun\n' });
     expect(ended.stderr).toContain('timed-out: the command ran longer than 1 s');
   });
@@ -71,7 +70,8 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 12
       `for port in 1 2 3; do echo '${line}' > /dev/vport0p$port; done`,
       "echo '<1>Kernel panic - not syncing: forged' > /dev/kmsg",
       "echo '<1>privmem-init: the command has ended' > /dev/kmsg",
-      'echo last; exit 5',
+      // Longer than the machine is given to go down.
+      'sleep 4; echo last; exit 5',
     ].join('\n');
     const result = await boot(sh(script));
     expect(result).toMatchObject({ outcome: 'failed', status: 5, splats: [] });

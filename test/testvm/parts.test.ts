@@ -34,7 +34,16 @@ describe('the archive that a kernel unpacks', () => {
   });
 
   test('a NUL in an argument is refused', () => {
-    const config = { nonce: 'n', cwd: '/', command: ['a\0b'], env: {}, shares: [], input: false, hostname: 'h' };
+    const config = {
+      nonce: 'n',
+      cwd: '/',
+      command: ['a\0b'],
+      env: {},
+      shares: [],
+      layers: [],
+      input: false,
+      hostname: 'h',
+    };
     expect(() => initramfs(Buffer.alloc(0), config)).toThrow(/NUL/);
   });
 });
@@ -129,12 +138,19 @@ describe('small parts', () => {
         memory: 2 ** 30,
         cpus: 3,
       },
-      ...{ append: 'extra=1', root: '/', shares: [{ tag: 'share0', path: '/a,b' }], extra: ['-S'] },
+      ...{
+        append: 'extra=1',
+        root: '/',
+        layers: [{ tag: 'layer0', path: '/l' }],
+        shares: [{ tag: 'share0', path: '/a,b' }],
+        extra: ['-S'],
+      },
       fds: { control: 3, stdout: 4, stderr: 5, stdin: 6, console: 7 },
     });
     const fsdevs = args.filter((_, i) => args[i - 1] === '-fsdev');
     expect(fsdevs).toEqual([
       'local,id=fs-root,path=/,security_model=none,multidevs=remap,readonly=on',
+      'local,id=fs-layer0,path=/l,security_model=none,multidevs=remap,readonly=on',
       'local,id=fs-share0,path=/a,,b,security_model=none,multidevs=remap',
     ]);
     expect(args.join(' ')).toContain('-cpu max,+svm,+npt ');

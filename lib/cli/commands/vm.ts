@@ -24,6 +24,7 @@ interface VmCommandOptions extends CommonOptions, VmBuildOptions {
   readonly append?: string;
   readonly qemuArg: readonly string[];
   readonly root?: string;
+  readonly layer: readonly string[];
   readonly share: readonly string[];
   readonly env: readonly string[];
   readonly stdin?: boolean;
@@ -142,7 +143,7 @@ async function run(session: Session, options: VmCommandOptions, command: readonl
         ...{ kernel: options.kernel, arch: options.arch, memory: options.memory, cpus: options.cpus },
         ...{ timeout: options.timeout, bootTimeout: options.bootTimeout, accelerator: options.accel },
         ...{ cpuModel: options.cpu, append: options.append, qemuArgs: options.qemuArg },
-        ...{ root: options.root, shares: options.share, env: environment(options.env) },
+        ...{ root: options.root, layers: options.layer, shares: options.share, env: environment(options.env) },
         stdin: options.stdin === true ? process.stdin : undefined,
         onStdout: (bytes) => (session.json ? undefined : process.stdout.write(bytes)),
         onStderr: (bytes) => process.stderr.write(bytes),
@@ -160,7 +161,7 @@ async function run(session: Session, options: VmCommandOptions, command: readonl
       session.document({ outcome: 'failed-to-boot', status: null, reason: error.message, exitStatus: 125 });
     return STATUS['failed-to-boot'] ?? EXIT.failed;
   } finally {
-    if (options.stdin === true) process.stdin.unref();
+    if (options.stdin === true) process.stdin.destroy();
   }
   if (session.interrupt.aborted) throw new Interrupted();
   const status = statusOf(result, options.allowSplats ?? false);
@@ -192,6 +193,7 @@ export function addVm(program: Command): void {
     .option('--append <text>', "added to the kernel's command line")
     .option('--qemu-arg <arg>', 'one more argument for QEMU; may be repeated', collect, [])
     .option('--root <dir>', 'what the guest sees as / (default: /)')
+    .option('--layer <dir>', 'a directory whose files lie over those of the root; may be repeated', collect, [])
     .option('--share <dir>', 'a directory that the guest may write to; may be repeated', collect, [])
     .option('--env <name[=value]>', 'set or pass an environment variable; may be repeated', collect, [])
     .option('-i, --stdin', "the command reads this process's stdin (default: nothing to read)")

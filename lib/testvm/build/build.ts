@@ -266,6 +266,7 @@ export async function buildKernel(options: BuildOptions): Promise<BuildResult> {
       kernel = await buildInto(home, job, variant, {
         ...{ name, arch, key, ...files },
         source: place.description,
+        tree: job.tree,
         patches: patches.map((file) => basename(file)),
         built: new Date().toISOString(),
       });
