@@ -1,5 +1,7 @@
 /** What there is to compare on a host, by name. */
 import type { Command } from './commands.ts';
+import type { CpuCommand } from './cpu-commands.ts';
+import { cpuSuite } from './cpu-suite.ts';
 import type { Suite } from './engine.ts';
 import { filesSuite } from './files-suite.ts';
 import type { KvmCommand } from './kvm-commands.ts';
@@ -13,16 +15,19 @@ export interface Commands {
   readonly kvm: KvmCommand;
   /** KVM with software-protected VMs. */
   readonly protected: KvmCommand;
+  /** A vCPU: instructions and state. */
+  readonly cpu: CpuCommand;
 }
 
 export type SuiteName = keyof Commands;
-export const SUITES: readonly SuiteName[] = ['files', 'kvm', 'protected'];
+export const SUITES: readonly SuiteName[] = ['files', 'kvm', 'protected', 'cpu'];
 const SW_PROTECTED = 1;
 
 const MAKE: { readonly [N in SuiteName]: (host: Host) => Suite<Commands[N]> } = {
   files: filesSuite,
   kvm: (host) => kvmSuite(host, 0),
   protected: (host) => kvmSuite(host, SW_PROTECTED),
+  cpu: cpuSuite,
 };
 
 export const suiteOf = <N extends SuiteName>(host: Host, name: N): Suite<Commands[N]> => MAKE[name](host);

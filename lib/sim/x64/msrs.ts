@@ -26,7 +26,9 @@ const KEPT: readonly (readonly [index: number, value: bigint])[] = [
 /** Sixteen bits for each of eight variable ranges, fixed ranges and write-combining. */
 const MTRR_CAPABILITIES = 0x508n;
 /** Hold addresses, which must be canonical: entry points and bases. */
-const ADDRESSES: ReadonlySet<number> = new Set([0x175, 0x176, 0xc000_0082, 0xc000_0083, MSR.fsBase, MSR.gsBase]);
+const ADDRESSES: ReadonlySet<number> = new Set([0xc000_0082, 0xc000_0083, MSR.fsBase, MSR.gsBase]);
+/** Stack and entry of sysenter: made canonical instead. */
+const SIGN_EXTENDED: ReadonlySet<number> = new Set([0x175, 0x176]);
 const EFER_KNOWN = EFER.sce | EFER.lme | EFER.lma | EFER.nxe | 0x1000n | 0x2000n | 0x4000n;
 
 function range(first: number, count: number): number[] {
@@ -116,7 +118,7 @@ export class Msrs {
         return true;
       default:
         if (!this.#kept.has(index)) return false;
-        this.#kept.set(index, value);
+        this.#kept.set(index, SIGN_EXTENDED.has(index) ? this.#extended(value) : value);
         return true;
     }
   }
@@ -133,6 +135,10 @@ export class Msrs {
   }
 
   #canonical(value: bigint): boolean {
-    return BigInt.asUintN(64, BigInt.asIntN(this.#state.linearBits, value)) === value;
+    return this.#extended(value) === value;
+  }
+
+  #extended(value: bigint): bigint {
+    return BigInt.asUintN(64, BigInt.asIntN(this.#state.linearBits, value));
   }
 }

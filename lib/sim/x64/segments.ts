@@ -107,7 +107,7 @@ function checkedSegment(machine: Machine, index: number, selector: number): Segm
   } else {
     if (isCode && (segment.type & 2) === 0) throw refuse();
     const conforming = (segment.type & 12) === 12;
-    if (!conforming && rpl > segment.dpl && cpl > segment.dpl) throw refuse();
+    if (!conforming && (rpl > segment.dpl || cpl > segment.dpl)) throw refuse();
   }
   if (segment.present === 0) throw refuse(index === SEGMENT.ss ? VECTOR.stack : VECTOR.notPresent);
   return segment;

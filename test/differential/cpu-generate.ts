@@ -1,0 +1,391 @@
+/** Random instructions from the table of lib/guest, in all modes, with the state that they run in. */
+import { Buffer } from 'node:buffer';
+import { decode } from '../../lib/guest/x64/decode.ts';
+import { encodeForm } from '../../lib/guest/x64/encode.ts';
+import type { InstructionForm, OperandSpec, Semantics, Width } from '../../lib/guest/x64/form.ts';
+import { disassemble } from '../../lib/guest/x64/index.ts';
+import { INSTRUCTIONS } from '../../lib/guest/x64/instructions.ts';
+import { isMismatch } from '../../lib/guest/x64/match.ts';
+import {
+  type Bits,
+  CONDITIONS,
+  type MemoryOperand,
+  type Mode,
+  NO_REGISTER,
+  type Operand,
+} from '../../lib/guest/x64/operands.ts';
+import type { CpuCommand } from './cpu-commands.ts';
+import { CODE, DATA, DATA_BYTES, NOWHERE, STACK, TABLES } from './cpu-places.ts';
+import { SELECTORS } from './cpu-tables.ts';
+import type { Random } from './random.ts';
+
+/** Depends on the host's clock; ends in what a host's processor decides; or runs on for ever where KVM emulates. */
+const NEVER: ReadonlySet<Semantics> = new Set([
+  'rdtsc',
+  'hypercall',
+  'cpuid',
+  'rdmsr',
+  'wrmsr',
+  'mov-control',
+  'mov-segment',
+]);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['jmp', 'call', 'ret', 'jcc', 'loop']);
+const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps']);
+const NAMES = [
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
+const INTERESTING = [0n, 1n, 2n, 3n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fff_ffffn, 0x8000_0000n];
+const WORD = 2n ** 64n;
+const RSP = 4;
+const CONTROL_VALUES = [
+  0x11n,
+  0x31n,
+  0x1_0031n,
+  0x8000_0031n,
+  0x6000_0031n,
+  0x10n,
+  0x20n,
+  0x30n,
+  0x220n,
+  0x2000n,
+  0x1n,
+];
+/** The tables that there are: what becomes of a fault without any is told differently from kernel to kernel. */
+const CR3_VALUES = [
+  BigInt(TABLES),
+  BigInt(TABLES) | 0x18n,
+  BigInt(TABLES) | 0xfffn,
+  (2n ** 63n) | BigInt(TABLES),
+  (2n ** 52n) | BigInt(TABLES),
+];
+const MSRS = [
+  0xc000_0080, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x174, 0x175, 0x176, 0xc000_0081, 0xc000_0082, 0x277, 0x1234_5678,
+  0x1b,
+];
+/** Before long mode and after. */
+const USUAL_MSR_VALUES = [
+  0n,
+  1n,
+  0x500n,
+  0xd00n,
+  0xd01n,
+  0x8_0000n,
+  0xffff_8000_0000_0000n,
+  0x8000_0000_0000n,
+  2n ** 63n,
+];
+const SEGMENT_NAMES = ['cs', 'ds', 'es', 'fs', 'gs', 'ss'];
+const SEGMENT_FIELDS = ['base', 'limit', 'type', 'present', 'dpl', 'db', 's', 'l', 'g', 'unusable', 'selector'];
+
+/** Status flags that no processor promises after an instruction. */
+function undefinedFlags(semantics: Semantics, count: bigint | undefined): number {
+  switch (semantics) {
+    case 'and':
+    case 'or':
+    case 'xor':
+    case 'test':
+      return 0x10;
+    case 'shl':
+    case 'shr':
+    case 'sar':
+    case 'rol':
+    case 'ror':
+      // Carry beyond the operand, overflow for more than one place.
+      return count === 1n ? 0x10 : 0x811;
+    case 'mul':
+    case 'imul':
+    case 'imul-wide':
+      return 0xd4;
+    case 'div':
+      return 0x8d5;
+    default:
+      return 0;
+  }
+}
+
+export class CpuGenerator {
+  readonly #random: Random;
+  readonly #hardware: boolean;
+  #mode: Mode;
+  #started = false;
+
+  constructor(random: Random, hardware: boolean) {
+    this.#random = random;
+    this.#hardware = hardware;
+    this.#mode = random.pick([16, 32, 64, 64]);
+  }
+
+  next(): CpuCommand {
+    const random = this.#random;
+    if (!this.#started) {
+      this.#started = true;
+      return { do: 'start', mode: this.#mode, tables: random.once(2) };
+    }
+    const roll = random.below(40);
+    if (roll === 0) {
+      this.#mode = random.pick([16, 32, 64, 64]);
+      return { do: 'start', mode: this.#mode, tables: !random.once(3) };
+    }
+    if (roll < 6) return this.#registers();
+    if (roll === 6) return this.#sregs();
+    if (roll === 7) {
+      const index = random.pick(MSRS);
+      return random.once(3) ? { do: 'msr', index } : { do: 'msr', index, value: random.pick(USUAL_MSR_VALUES) };
+    }
+    if (roll < 11) return this.#system();
+    if (roll < 16) return this.#bytes();
+    return this.#instruction() ?? this.next();
+  }
+
+  #value(): bigint {
+    const random = this.#random;
+    if (random.once(2)) return BigInt.asUintN(64, random.pick(INTERESTING) * (random.once(3) ? -1n : 1n));
+    if (random.once(3)) return BigInt(DATA + 0x800 + random.below(0x200));
+    if (random.once(12)) return BigInt(NOWHERE + random.below(0x100));
+    return BigInt.asUintN(64, (BigInt(random.next()) << 32n) | BigInt(random.next())) % WORD;
+  }
+
+  #registers(): CpuCommand {
+    const values: Record<string, bigint> = { rflags: BigInt(this.#random.next() & 0x8d5) };
+    for (const name of NAMES) values[name] = this.#value();
+    // Counts and addresses of string instructions.
+    values.rcx = BigInt(this.#random.below(12));
+    if (!this.#random.once(4)) {
+      values.rsi = BigInt(DATA + 0x400 + this.#random.below(0x400));
+      values.rdi = BigInt(DATA + 0x400 + this.#random.below(0x400));
+    }
+    return { do: 'registers', values };
+  }
+
+  #sregs(): CpuCommand {
+    const random = this.#random;
+    if (random.once(2)) {
+      const field = random.pick(['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer']);
+      const value = random.once(3) ? 2n ** BigInt(random.below(64)) : random.pick(CONTROL_VALUES);
+      return { do: 'sregs', field, value: field === 'cr3' ? random.pick(CR3_VALUES) : value };
+    }
+    const part = random.pick(SEGMENT_FIELDS);
+    const value =
+      part === 'base' ? BigInt(random.below(16)) * 16n : part === 'limit' ? 0xffffn : BigInt(random.below(2));
+    return { do: 'sregs', field: `${random.pick(SEGMENT_NAMES)}.${part}`, value };
+  }
+
+  #code(bytes: readonly number[], hides = 0): CpuCommand {
+    const text = disassemble(Uint8Array.from(bytes), this.#mode, CODE)
+      .map((line) => line.text)
+      .join('; ');
+    const answer = BigInt(this.#random.next()) * 0x1_0000_0001n;
+    return { do: 'code', bytes: Buffer.from(bytes).toString('hex'), text, hides, answer };
+  }
+
+  #little(value: bigint, size: number): number[] {
+    return Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+  }
+
+  /** mov r32, value. */
+  #load(register: number, value: bigint): number[] {
+    return [...(this.#mode === 16 ? [0x66] : []), 0xb8 + register, ...this.#little(value, 4)];
+  }
+
+  /** What a program does to the machine itself. */
+  #system(): CpuCommand {
+    const random = this.#random;
+    switch (random.below(7)) {
+      case 0: {
+        const index = random.pick([0, 2, 3, 4, 0, 4]);
+        const value = index === 3 ? BigInt(TABLES) : random.pick(CONTROL_VALUES);
+        return this.#code([...this.#load(0, value), 0x0f, 0x22, 0xc0 | (index << 3), 0x0f, 0x20, 0xc1 | (index << 3)]);
+      }
+      case 1: {
+        const msr = BigInt(random.pick(MSRS));
+        const value = random.pick(USUAL_MSR_VALUES);
+        const loads = [...this.#load(1, msr), ...this.#load(0, value & 0xffff_ffffn), ...this.#load(2, value >> 32n)];
+        return this.#code([...loads, 0x0f, random.once(2) ? 0x30 : 0x32]);
+      }
+      case 2:
+      case 3: {
+        const to = random.pick([0, 2, 3, 4, 5]);
+        return this.#code([
+          ...this.#load(0, BigInt(random.pick(SELECTORS))),
+          0x8e,
+          0xc0 | (to << 3),
+          0x8c,
+          0xc1 | (to << 3),
+        ]);
+      }
+      case 4: {
+        const flags = BigInt(random.pick([0x2, 0x202, 0x4d5, 0xcd5, 0x20_0002, 0x2, 0x3202, 0x4_0002]));
+        // push imm; popf; pushf; pop ax; push 2; popf: what is left must not trap.
+        const push =
+          this.#mode === 16
+            ? [0x66, 0x68, ...this.#little(flags, 4), 0x66, 0x9d]
+            : [0x68, ...this.#little(flags, 4), 0x9d];
+        return this.#code([...push, 0x9c, 0x58, 0x6a, 0x02, 0x9d]);
+      }
+      case 5: {
+        // Over what would be seen: jmp, jcc, loop and call forward by three bytes.
+        const jump = random.pick([
+          [0xeb, 3],
+          [0x70 | random.below(16), 3],
+          [0xe0 | random.below(4), 3],
+          [0xe8, 3, 0, ...(this.#mode === 16 ? [] : [0, 0])],
+        ]);
+        return this.#code([...jump, 0xfe, 0xc3, 0x90, 0xfe, 0xc7]);
+      }
+      default: {
+        // push; ret to what follows.
+        const next = BigInt(CODE + (this.#mode === 16 ? 4 : 6));
+        return this.#code([0x68, ...this.#little(next, this.#mode === 16 ? 2 : 4), 0xc3, 0xfe, 0xc3]);
+      }
+    }
+  }
+
+  /** One instruction that random bytes begin with. */
+  #bytes(): CpuCommand {
+    const random = this.#random;
+    for (;;) {
+      const prefix = random.pick([
+        [],
+        [],
+        [0x0f],
+        [0x66],
+        [0x67],
+        [0xf0],
+        [0xf2],
+        [0xf3],
+        [0x48],
+        [0x41],
+        [0x44],
+        [0x26],
+        [0x64],
+      ]);
+      const bytes = Uint8Array.from([
+        ...prefix,
+        ...Array.from({ length: 8 }, () => random.below(256)),
+        ...new Array(8).fill(0x90),
+      ]);
+      const decoded = decode(bytes, this.#mode);
+      if (typeof decoded === 'string') continue;
+      const { semantics } = decoded.form;
+      if (NEVER.has(semantics) || BRANCHES.has(semantics) || this.#isLeftOut(decoded.form)) continue;
+      const second = decoded.operands[1];
+      const amount = second?.kind === 'immediate' ? second.value : undefined;
+      return this.#code([...bytes.subarray(0, decoded.length)], undefinedFlags(semantics, amount));
+    }
+  }
+
+  /** What KVM's emulator does not do is no matter of comparison where it executes all. */
+  #isLeftOut(form: InstructionForm): boolean {
+    return !this.#hardware && form.emulation === 'no';
+  }
+
+  #instruction(): CpuCommand | undefined {
+    const random = this.#random;
+    const mode = this.#mode;
+    const form = random.pick(INSTRUCTIONS);
+    if (NEVER.has(form.semantics) || BRANCHES.has(form.semantics) || this.#isLeftOut(form)) return undefined;
+    if (form.only !== undefined && (form.only === 'long') !== (mode === 64)) return undefined;
+    const wide: readonly Bits[] = mode === 64 ? [16, 32, 64] : [16, 32];
+    const word: Bits = mode === 64 ? 64 : 32;
+    const sizes: Readonly<Record<Width, readonly Bits[]>> = {
+      byte: [8],
+      full: wide,
+      port: [16, 32],
+      stack: mode === 64 ? [64, 16] : [16, 32],
+      fixed: [word],
+    };
+    const bits = random.pick(sizes[form.width]);
+    const operands = form.operands.map((spec) => this.#operand(spec, bits, word));
+    const lock = form.lock === true && operands[0]?.kind === 'memory' && random.once(4);
+    const repeat = form.repeat === undefined ? undefined : random.pick([undefined, 'rep', 'repne'] as const);
+    const encoding = encodeForm(form, operands, {
+      mode,
+      lock,
+      ...(form.width === 'fixed' ? {} : { bits }),
+      ...(form.conditional ? { condition: random.pick(CONDITIONS) } : {}),
+      ...(repeat === undefined ? {} : { repeat }),
+    });
+    if (isMismatch(encoding)) return undefined;
+    const amount = operands[1]?.kind === 'immediate' ? operands[1].value : undefined;
+    const direction = STRINGS.has(form.semantics) ? [random.once(3) ? 0xfd : 0xfc] : [];
+    return this.#code([...direction, ...encoding.bytes], undefinedFlags(form.semantics, amount));
+  }
+
+  #operand(spec: OperandSpec, bits: Bits, word: Bits): Operand {
+    const random = this.#random;
+    const size: Bits = ({ b: 8, w: 16, d: 32, v: bits, n: word } as const)[spec.at(-1) ?? ''] ?? bits;
+    const fixed = (index: number, of: Bits): Operand => ({
+      kind: 'register',
+      file: 'general',
+      index,
+      bits: of,
+      high: false,
+    });
+    const immediate = (of: Bits, cut: Bits = of): Operand => ({
+      kind: 'immediate',
+      value: BigInt.asUintN(of, BigInt.asIntN(cut, this.#value())),
+      bits: of,
+    });
+    switch (spec[0]) {
+      case 'E':
+        return random.once(2) ? this.#memory(size) : this.#register(size);
+      case 'M':
+        return this.#memory(0);
+      case 'I':
+        return spec === 'Ib'
+          ? immediate(8)
+          : immediate(bits, spec === 'Is' ? 8 : spec === 'Iz' && bits === 64 ? 32 : bits);
+      case '1':
+        return { kind: 'immediate', value: 1n, bits: 8 };
+      case 'A':
+        return fixed(0, 8);
+      case 'C':
+        return fixed(1, 8);
+      case 'D':
+        return fixed(2, 16);
+      case 'r':
+        return fixed(0, bits);
+      default:
+        return this.#register(size);
+    }
+  }
+
+  #register(bits: Bits): Operand {
+    const random = this.#random;
+    const high = bits === 8 && random.once(5);
+    const index = high ? random.below(4) : random.below(this.#mode === 64 ? 16 : bits === 8 ? 4 : 8);
+    // The stack pointer says where the stack is.
+    return { kind: 'register', file: 'general', index: index === RSP ? 3 : index, bits, high };
+  }
+
+  #memory(bits: Bits | 0): MemoryOperand {
+    const random = this.#random;
+    const near = random.once(10) ? STACK - 64 + random.below(64) : DATA + random.below(DATA_BYTES - 16);
+    const place = random.once(25) && this.#mode !== 16 ? NOWHERE + random.below(64) : near;
+    const common = { kind: 'memory', bits, scale: 1, index: NO_REGISTER } as const;
+    if (this.#mode === 64 && random.once(3)) {
+      // Through rsi or rdi, which mostly point to data.
+      return {
+        ...common,
+        base: random.pick([6, 7]),
+        displacement: random.below(64) - 32,
+        addressBits: random.pick([64, 64, 32]),
+      };
+    }
+    return { ...common, base: NO_REGISTER, displacement: place | 0, addressBits: this.#mode };
+  }
+}
