@@ -1,5 +1,7 @@
 /** Scenarios of the area memslot, in the order in which they run. */
 import type { Scenario } from '../../scenario.ts';
+import { memslotBinding } from './binding.ts';
+import { memslotBindingRanges } from './binding-ranges.ts';
 import { memslotChange } from './change.ts';
 import { memslotChecks } from './checks.ts';
 import { memslotAddressSpaces, memslotFlags } from './flags.ts';
@@ -11,4 +13,6 @@ export const memslotScenarios: readonly Scenario[] = [
   ...memslotAddressSpaces,
   ...memslotRanges,
   ...memslotChange,
+  ...memslotBinding,
+  ...memslotBindingRanges,
 ];
