@@ -1,6 +1,7 @@
 /** All scenarios, in the order in which they run. */
 import type { Scenario } from '../scenario.ts';
 import { guestMemfdScenarios } from './guest-memfd/index.ts';
+import { kvmScenarios } from './kvm/index.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -20,6 +21,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...mappingMmap,
   ...mappingChange,
   ...secretmem,
+  ...kvmScenarios,
   ...guestMemfdScenarios,
   ...memslotScenarios,
 ];

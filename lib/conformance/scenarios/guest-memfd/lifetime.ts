@@ -2,9 +2,10 @@
 
 import { KVM_MEM, KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region } from '../../../uapi/index.ts';
 import { F } from '../../../uapi/mman.ts';
+import { Broken } from '../../check.ts';
 import { forHeldPages, forKinds, heldIndexes, makeFile, PAGE, SHARED } from '../../file-kinds.ts';
 import { fileGuest, findStamps, forGuests, GUEST_SHARED, stamp } from '../../gmem-guest.ts';
-import type { Guest } from '../../guest.ts';
+import { describeExit, type Guest } from '../../guest.ts';
 import { topic } from '../../scenario.ts';
 
 /** Deletes slot 1 behind the back of its owner. */
@@ -134,7 +135,7 @@ export const guestMemfdLifetime = topic(
       file.close();
       const { last } = await guest.start((g) => g.report(0, g.load(gpa + 2 * PAGE + 24)));
       const expected = { name: 'KVM_EXIT_MEMORY_FAULT', gpa: gpa + 2 * PAGE, size: PAGE, private: kind.private };
-      if (last.name !== 'KVM_EXIT_MEMORY_FAULT') return t.same(last.name, expected.name, 'exit');
+      if (last.name !== 'KVM_EXIT_MEMORY_FAULT') throw new Broken('the exit', expected.name, describeExit(last));
       const { name, size } = last;
       t.same({ name, gpa: last.gpa, size, private: last.private }, expected, 'exit');
       t.same([last.code, last.flags], ['EFAULT', kind.private ? 8n : 0n], 'errno and flags');

@@ -4,7 +4,9 @@ import { memslotBinding } from './binding.ts';
 import { memslotBindingRanges } from './binding-ranges.ts';
 import { memslotChange } from './change.ts';
 import { memslotChecks } from './checks.ts';
+import { memslotDirtyLog } from './dirty-log.ts';
 import { memslotAddressSpaces, memslotFlags } from './flags.ts';
+import { memslotGuest, memslotReadonly } from './guest.ts';
 import { memslotRanges } from './ranges.ts';
 
 export const memslotScenarios: readonly Scenario[] = [
@@ -15,4 +17,7 @@ export const memslotScenarios: readonly Scenario[] = [
   ...memslotChange,
   ...memslotBinding,
   ...memslotBindingRanges,
+  ...memslotGuest,
+  ...memslotReadonly,
+  ...memslotDirtyLog,
 ];
