@@ -1,5 +1,6 @@
 /** Guests that run on a guest_memfd: which access reaches the file, a VM set up so, and page-wise stamps to recognise pages by. */
 import type { GuestBuilder } from '../guest/builder.ts';
+import type { Value } from '../guest/value.ts';
 import type { GuestMemfd } from '../kvm/guest-memfd.ts';
 import type { Memslot } from '../kvm/memslot.ts';
 import type { Mapping } from '../memory/mapping.ts';
@@ -96,22 +97,75 @@ export function fileGuest(t: Context, kind: GuestFileKind, options: FileGuestOpt
   return { guest, file, slot: memslot, gpa, pages: slotPages };
 }
 
-/** The byte that {@link stamp} fills page `page` with. Never 0. */
-export const stampOf = (page: number, salt = 0): number => 1 + ((page * 7 + salt * 31) % 251);
+/** The word that pages carry in {@link STAMPED_AT}: another one for each page and salt, never 0. */
+const stampOf = (page: number, salt: number): number => (salt + 1) * 0x1_0000 + page;
+/** First word, middle, last word. */
+const STAMPED_AT = [0, PAGE / 2, PAGE - 8];
 
-/** The guest fills each page with a byte of its own. */
-export const stamp = (g: GuestBuilder, gpa: number, pages: number, salt = 0): void => {
-  for (let page = 0; page < pages; page++) g.fill(gpa + page * PAGE, PAGE, stampOf(page, salt));
+export interface Stamped {
+  readonly gpa: number;
+  /** At most 64. */
+  readonly pages: number;
+  readonly salt?: number;
+}
+
+const eachPage = (
+  g: GuestBuilder,
+  { gpa, pages, salt = 0 }: Stamped,
+  body: (page: Value, at: Value, word: Value) => void,
+) => {
+  g.touch(gpa, pages * PAGE);
+  g.repeat(pages, (page) => body(page, page.mul(PAGE).add(gpa), page.add(stampOf(0, salt))));
 };
+
+/** The guest writes a stamp into each page: a loop, so that programs stay small under emulation. */
+export const writeStamps = (g: GuestBuilder, range: Stamped): void =>
+  eachPage(g, range, (_, at, word) => {
+    for (const offset of STAMPED_AT) g.store(at.add(offset), word);
+  });
+
+/** The guest looks at each page and reports masks of those with their stamp and those that are zero, under `tag` and the next. */
+export function readStamps(g: GuestBuilder, range: Stamped, tag = 0): void {
+  const [stamped, zero] = [g.variable(0), g.variable(0)];
+  eachPage(g, range, (page, at, word) => {
+    const bit = g.value(1).shl(page);
+    const [any, wrong] = [g.variable(0), g.variable(0)];
+    any.set(0);
+    wrong.set(0);
+    for (const offset of STAMPED_AT) {
+      const found = g.load(at.add(offset));
+      any.set(any.or(found));
+      wrong.set(wrong.or(found.xor(word)));
+    }
+    g.when(wrong.eq(0), () => stamped.set(stamped.or(bit)));
+    g.when(any.eq(0), () => zero.set(zero.or(bit)));
+  });
+  g.report(tag, stamped);
+  g.report(tag + 1, zero);
+}
+
+const pagesOf = (mask: bigint | undefined): number[] =>
+  Array.from({ length: 64 }, (_, page) => page).filter((page) => (((mask ?? 0n) >> BigInt(page)) & 1n) === 1n);
+
+/** The guest stamps these pages. */
+export async function stamp(guest: Guest, ...ranges: readonly Stamped[]): Promise<void> {
+  await guest.run((g) => {
+    for (const range of ranges) writeStamps(g, range);
+  });
+}
 
 /** The guest finds its stamps, and zeros in the pages of `zero`. */
-export const checkStamps = (
-  g: GuestBuilder,
-  gpa: number,
-  pages: number,
+export async function findStamps(
+  t: Context,
+  guest: Guest,
+  range: Stamped,
   zero: readonly number[] = [],
-  salt = 0,
-): void => {
-  for (let page = 0; page < pages; page++)
-    g.check(gpa + page * PAGE, PAGE, zero.includes(page) ? 0 : stampOf(page, salt));
-};
+): Promise<void> {
+  const reports = await guest.run((g) => readStamps(g, range));
+  const all = Array.from({ length: range.pages }, (_, page) => page);
+  t.same(
+    { stamped: pagesOf(reports.get(0)), zero: pagesOf(reports.get(1)) },
+    { stamped: all.filter((page) => !zero.includes(page)), zero: all.filter((page) => zero.includes(page)) },
+    `pages as the guest sees them from gpa 0x${range.gpa.toString(16)} on`,
+  );
+}

@@ -5,6 +5,7 @@ import { attributesChecks } from './attributes/checks.ts';
 import { attributesRanges } from './attributes/ranges.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { guestMemfdScenarios } from './guest-memfd/index.ts';
+import { kvmScenarios } from './kvm/index.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -30,6 +31,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...mappingMmap,
   ...mappingChange,
   ...secretmem,
+  ...kvmScenarios,
   ...guestMemfdScenarios,
   ...memslotScenarios,
   ...attributesCapability,

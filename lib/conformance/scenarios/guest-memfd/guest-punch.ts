@@ -1,7 +1,7 @@
 /** Holes under a running guest: exactly the pages of the hole read zero, wherever slots lie in the file. */
 import { MADV } from '../../../uapi/index.ts';
 import { PAGE } from '../../file-kinds.ts';
-import { checkStamps, FILE_GPA, fileGuest, forGuests, GUEST_PROTECTED, GUEST_SHARED, stamp } from '../../gmem-guest.ts';
+import { FILE_GPA, fileGuest, findStamps, forGuests, GUEST_PROTECTED, GUEST_SHARED, stamp } from '../../gmem-guest.ts';
 import { halted } from '../../guest.ts';
 import { topic } from '../../scenario.ts';
 
@@ -28,18 +28,18 @@ export const guestMemfdGuestPunch = topic(
     each('each_single_page', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 9, first: 2, slotPages: 5 });
       for (let page = 0; page < pages; page++) {
-        await guest.run((g) => stamp(g, gpa, pages, page));
+        await stamp(guest, { gpa, pages, salt: page });
         file.punchHole((page + 2) * PAGE, PAGE);
-        await guest.run((g) => checkStamps(g, gpa, pages, [page], page));
+        await findStamps(t, guest, { gpa, pages, salt: page }, [page]);
       }
     });
 
     each('ranges_around_and_inside_the_slot', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 12, first: 3, slotPages: 6 });
       for (const { from, to, zero, why } of HOLES) {
-        await guest.run((g) => stamp(g, gpa, pages, from));
+        await stamp(guest, { gpa, pages, salt: from });
         t.accepted(file.raw.punchHole(from * PAGE, (to - from) * PAGE), `a hole ${why}`);
-        await guest.run((g) => checkStamps(g, gpa, pages, zero, from));
+        await findStamps(t, guest, { gpa, pages, salt: from }, zero);
       }
     });
 
@@ -47,49 +47,46 @@ export const guestMemfdGuestPunch = topic(
       const first = fileGuest(t, kind, { pages: 8, slotPages: 4, gpa: FILE_GPA + 64 * PAGE });
       const { guest, file } = first;
       const second = fileGuest(t, kind, { guest, file, slot: 2, first: 4, slotPages: 4 });
-      await guest.run((g) => {
-        stamp(g, first.gpa, 4, 1);
-        stamp(g, second.gpa, 4, 2);
-      });
+      const ranges = [
+        { gpa: first.gpa, pages: 4, salt: 1 },
+        { gpa: second.gpa, pages: 4, salt: 2 },
+      ] as const;
+      await stamp(guest, ...ranges);
       file.punchHole(3 * PAGE, 3 * PAGE);
-      await guest.run((g) => {
-        checkStamps(g, first.gpa, 4, [3], 1);
-        checkStamps(g, second.gpa, 4, [0, 1], 2);
-      });
+      await findStamps(t, guest, ranges[0], [3]);
+      await findStamps(t, guest, ranges[1], [0, 1]);
     });
 
     each('of_one_file_leaves_the_other', async (t, kind) => {
       const one = fileGuest(t, kind, { pages: 4 });
       const two = fileGuest(t, kind, { guest: one.guest, slot: 2, pages: 4, gpa: FILE_GPA + 4 * PAGE });
-      await one.guest.run((g) => {
-        stamp(g, one.gpa, 4, 1);
-        stamp(g, two.gpa, 4, 2);
-      });
+      const ranges = [
+        { gpa: one.gpa, pages: 4, salt: 1 },
+        { gpa: two.gpa, pages: 4, salt: 2 },
+      ] as const;
+      await stamp(one.guest, ...ranges);
       two.file.punchHole(0, 2 * PAGE);
-      await one.guest.run((g) => {
-        checkStamps(g, one.gpa, 4, [], 1);
-        checkStamps(g, two.gpa, 4, [0, 1], 2);
-      });
+      await findStamps(t, one.guest, ranges[0]);
+      await findStamps(t, one.guest, ranges[1], [0, 1]);
     });
 
     each('hole_can_be_written_again', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 4 });
       for (let round = 0; round < 4; round++) {
-        await guest.run((g) => {
-          g.check(gpa, pages * PAGE, 0);
-          stamp(g, gpa, pages, round);
-          checkStamps(g, gpa, pages, [], round);
-        });
+        const range = { gpa, pages, salt: round };
+        await findStamps(t, guest, range, [0, 1, 2, 3]);
+        await stamp(guest, range);
+        await findStamps(t, guest, range);
         file.punchHole(0, pages * PAGE);
       }
     });
 
     each('refused_hole_leaves_everything', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 4 });
-      await guest.run((g) => stamp(g, gpa, pages));
+      await stamp(guest, { gpa, pages });
       t.refused(file.raw.punchHole(1, PAGE), 'EINVAL', 'an unaligned offset');
       t.refused(file.raw.punchHole(0, 2 * PAGE - 1), 'EINVAL', 'an unaligned length');
-      await guest.run((g) => checkStamps(g, gpa, pages));
+      await findStamps(t, guest, { gpa, pages });
     });
 
     each('guest_that_spins_on_a_page_sees_the_hole', async (t, kind) => {
@@ -131,19 +128,19 @@ export const guestMemfdGuestPunch = topic(
     forGuests(scenario, [GUEST_SHARED])('hole_through_MADV_REMOVE', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind);
       const map = t.map(file);
-      await guest.run((g) => stamp(g, gpa, pages));
+      await stamp(guest, { gpa, pages });
       map.advise(MADV.value.MADV_REMOVE, { offset: 2 * PAGE, length: 2 * PAGE });
-      await guest.run((g) => checkStamps(g, gpa, pages, [2, 3]));
+      await findStamps(t, guest, { gpa, pages }, [2, 3]);
     });
 
     forGuests(scenario, [GUEST_PROTECTED])('leaves_shared_memory_at_the_same_gpa', async (t, kind) => {
       const backing = t.anonymous(8 * PAGE);
       const { guest, file, gpa, pages } = fileGuest(t, kind, { backing });
-      await guest.run((g) => stamp(g, gpa, pages, 1));
+      await stamp(guest, { gpa, pages, salt: 1 });
       guest.vm.setShared(gpa, pages * PAGE);
-      await guest.run((g) => stamp(g, gpa, pages, 2));
+      await stamp(guest, { gpa, pages, salt: 2 });
       file.punchHole(0, pages * PAGE);
-      await guest.run((g) => checkStamps(g, gpa, pages, [], 2));
+      await findStamps(t, guest, { gpa, pages, salt: 2 });
       guest.vm.setPrivate(gpa, pages * PAGE);
       await guest.run((g) => g.check(gpa, pages * PAGE, 0));
     });

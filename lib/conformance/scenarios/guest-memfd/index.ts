@@ -1,9 +1,13 @@
 /** Scenarios of the area guest_memfd, in the order in which they run. */
 import type { Scenario } from '../../scenario.ts';
+import { guestMemfdAdvice } from './advice.ts';
 import { guestMemfdCreate } from './create.ts';
 import { guestMemfdAllocate, guestMemfdFallocate } from './fallocate.ts';
+import { guestMemfdFaults } from './faults.ts';
 import { guestMemfdGuest } from './guest.ts';
 import { guestMemfdGuestPunch } from './guest-punch.ts';
+import { guestMemfdLifetime } from './lifetime.ts';
+import { guestMemfdMmap } from './mmap.ts';
 import { guestMemfdPunchHole } from './punch-hole.ts';
 import { guestMemfdStat, guestMemfdSyscalls } from './syscalls.ts';
 
@@ -14,6 +18,10 @@ export const guestMemfdScenarios: readonly Scenario[] = [
   ...guestMemfdFallocate,
   ...guestMemfdAllocate,
   ...guestMemfdPunchHole,
+  ...guestMemfdMmap,
+  ...guestMemfdFaults,
+  ...guestMemfdAdvice,
+  ...guestMemfdLifetime,
   ...guestMemfdGuest,
   ...guestMemfdGuestPunch,
 ];

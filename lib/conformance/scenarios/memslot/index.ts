@@ -1,8 +1,12 @@
 /** Scenarios of the area memslot, in the order in which they run. */
 import type { Scenario } from '../../scenario.ts';
+import { memslotBinding } from './binding.ts';
+import { memslotBindingRanges } from './binding-ranges.ts';
 import { memslotChange } from './change.ts';
 import { memslotChecks } from './checks.ts';
+import { memslotDirtyLog } from './dirty-log.ts';
 import { memslotAddressSpaces, memslotFlags } from './flags.ts';
+import { memslotGuest, memslotReadonly } from './guest.ts';
 import { memslotRanges } from './ranges.ts';
 
 export const memslotScenarios: readonly Scenario[] = [
@@ -11,4 +15,9 @@ export const memslotScenarios: readonly Scenario[] = [
   ...memslotAddressSpaces,
   ...memslotRanges,
   ...memslotChange,
+  ...memslotBinding,
+  ...memslotBindingRanges,
+  ...memslotGuest,
+  ...memslotReadonly,
+  ...memslotDirtyLog,
 ];
