@@ -3,8 +3,10 @@ import type { Scenario } from '../scenario.ts';
 import { attributesCapability } from './attributes/capability.ts';
 import { attributesChecks } from './attributes/checks.ts';
 import { attributesRanges } from './attributes/ranges.ts';
+import { conversionExplicit } from './conversion/explicit.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
-import { guestMemfdScenarios } from './guest-memfd/index.ts';
+import { conversionModes } from './conversion/modes.ts';
+import { guestMemfdCreate } from './guest-memfd/create.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -15,7 +17,8 @@ import { memfdSeals } from './memfd/seals.ts';
 import { memoryFaultExits } from './memory-fault/exits.ts';
 import { memoryFaultHostSide } from './memory-fault/host-side.ts';
 import { memoryFaultPoison } from './memory-fault/poison.ts';
-import { memslotScenarios } from './memslot/index.ts';
+import { preFaultChecks } from './pre-fault/checks.ts';
+import { preFaultProgress } from './pre-fault/progress.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
 import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
@@ -30,8 +33,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...mappingMmap,
   ...mappingChange,
   ...secretmem,
-  ...guestMemfdScenarios,
-  ...memslotScenarios,
+  ...guestMemfdCreate,
   ...attributesCapability,
   ...attributesChecks,
   ...attributesRanges,
@@ -43,6 +45,10 @@ export const SCENARIOS: readonly Scenario[] = [
   ...memoryFaultPoison,
   ...conversionCapability,
   ...conversionHypercall,
+  ...conversionModes,
+  ...conversionExplicit,
+  ...preFaultChecks,
+  ...preFaultProgress,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
