@@ -2,10 +2,15 @@
 import type { Scenario } from '../scenario.ts';
 import { attributesCapability } from './attributes/capability.ts';
 import { attributesChecks } from './attributes/checks.ts';
+import { attributesHugePages } from './attributes/huge-pages.ts';
 import { attributesRanges } from './attributes/ranges.ts';
+import { attributesSlots } from './attributes/slots.ts';
+import { conversionExplicit } from './conversion/explicit.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
+import { conversionModes } from './conversion/modes.ts';
 import { guestMemfdScenarios } from './guest-memfd/index.ts';
 import { kvmScenarios } from './kvm/index.ts';
+import { lifetimePrivateMemory } from './lifetime/private-memory.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -17,9 +22,16 @@ import { memoryFaultExits } from './memory-fault/exits.ts';
 import { memoryFaultHostSide } from './memory-fault/host-side.ts';
 import { memoryFaultPoison } from './memory-fault/poison.ts';
 import { memslotScenarios } from './memslot/index.ts';
+import { preFaultChecks } from './pre-fault/checks.ts';
+import { preFaultProgress } from './pre-fault/progress.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
+import { privateMemoryResidency } from './private-memory/residency.ts';
 import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
+import { privateMemorySlots } from './private-memory/slots.ts';
+import { raceConvert } from './race/convert.ts';
+import { raceSlots } from './race/slots.ts';
+import { raceVcpus } from './race/vcpus.ts';
 import { secretmem } from './secretmem/secretmem.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -37,14 +49,26 @@ export const SCENARIOS: readonly Scenario[] = [
   ...attributesCapability,
   ...attributesChecks,
   ...attributesRanges,
+  ...attributesSlots,
+  ...attributesHugePages,
   ...privateMemoryContents,
   ...privateMemoryRoundTrip,
   ...privateMemoryPunch,
+  ...privateMemorySlots,
+  ...privateMemoryResidency,
   ...memoryFaultExits,
   ...memoryFaultHostSide,
   ...memoryFaultPoison,
   ...conversionCapability,
   ...conversionHypercall,
+  ...conversionModes,
+  ...conversionExplicit,
+  ...preFaultChecks,
+  ...preFaultProgress,
+  ...lifetimePrivateMemory,
+  ...raceConvert,
+  ...raceVcpus,
+  ...raceSlots,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
