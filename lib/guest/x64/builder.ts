@@ -33,12 +33,7 @@ export class X64Builder extends GuestBuilder {
   readonly #generator: X64Generator;
   readonly #technology: GuestTechnology;
 
-  constructor(
-    frame: ProgramFrame,
-    reportGpa: number,
-    generator: X64Generator,
-    technology: GuestTechnology = 'none',
-  ) {
+  constructor(frame: ProgramFrame, reportGpa: number, generator: X64Generator, technology: GuestTechnology = 'none') {
     super(frame, reportGpa);
     this.#generator = generator;
     this.#technology = technology;
@@ -56,7 +51,10 @@ export class X64Builder extends GuestBuilder {
       ghcbWrite(a, gpa);
       return;
     }
-    a.mov('r15', 'rax').mov('r12d', 8).mov('r13d', 1).mov('r14', gpa | SHARED);
+    a.mov('r15', 'rax')
+      .mov('r12d', 8)
+      .mov('r13d', 1)
+      .mov('r14', gpa | SHARED);
     tdvmcall(a, TDVMCALL.mmio);
   }
 
@@ -109,7 +107,9 @@ export class X64Builder extends GuestBuilder {
     const source = this.frame.address(gpa, 4096, 'pvalidate');
     this.frame.note('pvalidate');
     const a = this.#generator.get('rax', source).assembler;
-    a.xor('ecx', 'ecx').mov('edx', valid ? 1 : 0).pvalidate();
+    a.xor('ecx', 'ecx')
+      .mov('edx', valid ? 1 : 0)
+      .pvalidate();
     a.mov('ecx', NO_UPDATE).cmov('b', 'eax', 'ecx');
     return this.#keep('rax');
   }

@@ -4,8 +4,8 @@ import type { GuestProgram } from '../program.ts';
 import { SIDE_BIT, type SideBit } from '../technology.ts';
 import type { ModeRegisters } from './modes.ts';
 import { longMode } from './modes.ts';
-import { resetPage } from './reset-page.ts';
 import { identityPageTables } from './paging.ts';
+import { resetPage } from './reset-page.ts';
 
 /** Interrupts off, direction up; bit 1 always reads as one. */
 const RFLAGS_INITIAL = 2n;

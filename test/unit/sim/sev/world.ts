@@ -1,5 +1,5 @@
 /** VMs of SEV in every form on the simulated kernel, and their launch commands one by one. */
-import { type GuestTechnology, GHCB_GPA, program, ReportCollector, x64 } from '../../../../lib/guest/index.ts';
+import { GHCB_GPA, type GuestTechnology, program, ReportCollector, x64 } from '../../../../lib/guest/index.ts';
 import { errnoName } from '../../../../lib/kernel/errno.ts';
 import { KernelError } from '../../../../lib/kernel/errors.ts';
 import { Sys } from '../../../../lib/kernel/sys.ts';
@@ -7,7 +7,7 @@ import type { Exit } from '../../../../lib/kvm/exits.ts';
 import { Kvm } from '../../../../lib/kvm/kvm.ts';
 import type { Vm } from '../../../../lib/kvm/vm.ts';
 import { Mapping } from '../../../../lib/memory/mapping.ts';
-import { type SimulateOptions, simulate } from '../../../../lib/sim/simulate.ts';
+import { type SimulatedKernel, type SimulateOptions, simulate } from '../../../../lib/sim/simulate.ts';
 import {
   KVM_MEMORY_ENCRYPT_OP,
   KVM_SEV,
@@ -39,6 +39,7 @@ type Write = Parameters<typeof program>[1];
 export type Outcome = string;
 
 export class SevWorld {
+  readonly kernel: SimulatedKernel;
   readonly sys: Sys;
   readonly kvm: Kvm;
   readonly vm: Vm;
@@ -48,7 +49,8 @@ export class SevWorld {
   readonly #collector = new ReportCollector();
 
   constructor(technology: 'sev' | 'sev-es' | 'sev-snp', options: SimulateOptions = ALL) {
-    this.sys = new Sys(simulate(options));
+    this.kernel = simulate(options);
+    this.sys = new Sys(this.kernel);
     this.kvm = Kvm.open(this.sys);
     this.technology = technology;
     this.fd = this.sys.open('/dev/sev', 2);
@@ -146,7 +148,10 @@ export function sevGuest(technology: 'sev' | 'sev-es', write: Write, options: Si
   /** Encrypts what the guest needs, measures and finishes. */
   const launch = (): Outcome[] => {
     const into = world.anonymous(PAGE);
-    const steps = [world.updateData(low.hva, GHCB_GPA), world.updateData(low.hva + GHCB_GPA + PAGE, LOW - GHCB_GPA - PAGE)];
+    const steps = [
+      world.updateData(low.hva, GHCB_GPA),
+      world.updateData(low.hva + GHCB_GPA + PAGE, LOW - GHCB_GPA - PAGE),
+    ];
     if (technology === 'sev-es') steps.push(world.command(ID.KVM_SEV_LAUNCH_UPDATE_VMSA));
     return [...steps, world.measure(into), world.finish()];
   };
