@@ -1,5 +1,6 @@
 /** The process that makes the calls: its descriptors, its memory, its limits. */
 import { AddressSpace } from './address-space.ts';
+import type { SimEvent } from './events.ts';
 import { FdTable } from './fd-table.ts';
 import { PAGE_SIZE } from './page.ts';
 import { PhysicalMemory } from './physical.ts';
@@ -36,6 +37,7 @@ export class Process {
   readonly space: AddressSpace;
   readonly user: UserMemory;
   readonly physical = new PhysicalMemory();
+  readonly events: SimEvent[] = [];
   readonly memlockLimit: number;
   readonly ram: number;
   readonly memfdNoexec: 0 | 1 | 2;

@@ -1,7 +1,6 @@
 /** The simulated kernel: every call of the waist, for one process on a machine of its own. */
-
 import * as take from '../kernel/arguments.ts';
-import { CACHESTAT, CACHESTAT_LENGTH, type Int, type Kernel, STAT, STAT_LENGTH } from '../kernel/kernel.ts';
+import { CACHESTAT, CACHESTAT_LENGTH, type Int, STAT, STAT_LENGTH } from '../kernel/kernel.ts';
 import { EBADF, ENOSYS } from './errno.ts';
 import * as calls from './file-calls.ts';
 import { ioctl } from './ioctl.ts';
@@ -9,6 +8,7 @@ import type { KvmFactory, KvmHost } from './kvm-host.ts';
 import * as make from './make.ts';
 import { MemoryCalls } from './memory-calls.ts';
 import { Process, type ProcessOptions } from './process.ts';
+import { migratePages, pinPages, type SimulatedKernel } from './simulated-kernel.ts';
 import { VcpuCalls } from './vcpu-calls.ts';
 
 export interface SimKernelOptions extends ProcessOptions {
@@ -20,7 +20,7 @@ export interface SimKernelOptions extends ProcessOptions {
 const DEVICE = 1n;
 
 /** The methods need no `this`, like the addon's functions. */
-export function simKernel(options: SimKernelOptions): Kernel & { readonly process: Process } {
+export function simKernel(options: SimKernelOptions): SimulatedKernel & { readonly process: Process } {
   const process = new Process(options);
   const { profile, fds } = process;
   const kvm: KvmHost | undefined = options.kvm?.(process);
@@ -33,6 +33,9 @@ export function simKernel(options: SimKernelOptions): Kernel & { readonly proces
     arch: profile.arch,
     release: profile.uname,
     process,
+    events: process.events,
+    migratePages: (address, length) => migratePages(process, address, length),
+    pinPages: (address, length) => pinPages(process, address, length),
 
     open: (path, flags, mode) => {
       const name = take.text(path, 'path');

@@ -1,13 +1,15 @@
 /** The simulated kernel, ready to use: `new Sys(simulate())`. */
-import type { Kernel } from '../kernel/kernel.ts';
 import { kvmFactory } from './kvm/host.ts';
 import { KvmMachine, type MachineOptions } from './kvm/machine.ts';
 import type { ProcessOptions } from './process.ts';
 import { profileOf, type SimArch, type SimRelease } from './profile.ts';
 import { simKernel } from './sim-kernel.ts';
+import type { SimulatedKernel } from './simulated-kernel.ts';
 
+export type { SimEvent } from './events.ts';
 export type { SimTechnology } from './kvm/machine.ts';
 export type { SimArch, SimRelease } from './profile.ts';
+export type { SimulatedKernel } from './simulated-kernel.ts';
 
 export interface SimulateOptions extends MachineOptions, Omit<ProcessOptions, 'profile'> {
   /** Default x64. On arm64 there is no /dev/kvm: its vCPUs are not simulated yet. */
@@ -23,7 +25,7 @@ const NEWEST: SimRelease = '7.3';
  * where the release has them); `simulate({ release: '6.18', technologies: [] })` is a 6.18 kernel with default VMs only. RangeError for
  * options that contradict each other.
  */
-export function simulate(options: SimulateOptions = {}): Kernel {
+export function simulate(options: SimulateOptions = {}): SimulatedKernel {
   const { arch = 'x64', release = NEWEST } = options;
   const profile = profileOf(release, arch);
   if (arch !== 'x64') return simKernel({ ...options, profile });

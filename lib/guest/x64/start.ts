@@ -5,7 +5,7 @@ import { SIDE_BIT, type SideBit } from '../technology.ts';
 import type { ModeRegisters } from './modes.ts';
 import { longMode } from './modes.ts';
 import { identityPageTables } from './paging.ts';
-import { resetPage } from './reset-page.ts';
+import { RESET_PAGE, resetPage } from './reset-page.ts';
 
 /** Interrupts off, direction up; bit 1 always reads as one. */
 const RFLAGS_INITIAL = 2n;
@@ -42,7 +42,9 @@ export interface StartOptions {
 export function startState(program: GuestProgram, options: StartOptions = {}): StartState {
   const sides = options.sides ?? SIDE_BIT[program.technology];
   const at = options.pageTables ?? 0x1000;
-  const tables = identityPageTables({ at, ranges: program.touches, ...(sides === undefined ? {} : { sides }) });
+  // The reset vector's page goes on executing when paging is on.
+  const ranges = [...program.touches, ...(program.technology === 'tdx' ? [{ gpa: RESET_PAGE, size: 4096 }] : [])];
+  const tables = identityPageTables({ at, ranges, ...(sides === undefined ? {} : { sides }) });
   const end = tables.gpa + tables.usedBytes;
   if (tables.gpa < program.base + program.size && program.base < end) {
     throw new RangeError(`the page tables (${formatHex(tables.gpa)} to ${formatHex(end)}) overlap the program`);

@@ -4,7 +4,7 @@
  */
 import { KVM_CAP } from '../../uapi/kvm-caps.ts';
 import { MAX_VCPU_ID, MAX_VCPUS, MEMSLOTS } from './limits.ts';
-import { type KvmMachine, VM_DEFAULT } from './machine.ts';
+import { type KvmMachine, VM_DEFAULT, VM_TDX } from './machine.ts';
 
 /** Bit 12: KVM_HC_MAP_GPA_RANGE. */
 export const EXIT_HYPERCALL_MASK = 1n << 12n;
@@ -48,7 +48,9 @@ const TABLE: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [C.KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1],
   [C.KVM_CAP_SET_IDENTITY_MAP_ADDR, 1],
   [C.KVM_CAP_INTERNAL_ERROR_DATA, 1],
-  [C.KVM_CAP_MAX_VCPUS, MAX_VCPUS],
+  [C.KVM_CAP_MAX_VCPUS, (machine, type) => (type === VM_TDX ? machine.cpus : MAX_VCPUS)],
+  // Elsewhere there are no interrupt controllers to split.
+  [C.KVM_CAP_SPLIT_IRQCHIP, (_machine, type) => (type === VM_TDX ? 1 : 0)],
   [C.KVM_CAP_READONLY_MEM, (machine, type) => (type !== undefined && machine.hasProtectedState(type) ? 0 : 1)],
   [C.KVM_CAP_ENABLE_CAP_VM, 1],
   [C.KVM_CAP_CHECK_EXTENSION_VM, 1],

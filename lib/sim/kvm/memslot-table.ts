@@ -20,6 +20,8 @@ import { checkRequest, type RequestRules } from './slot-checks.ts';
 export interface SlotRules extends RequestRules {
   /** First gfn that the VM cannot have. */
   readonly gfnLimit: number;
+  /** Whether a gfn is a second address of another page: kvm_is_gfn_alias. */
+  readonly isAlias?: (gfn: number) => boolean;
   /** Since 7.2 EEXIST, tested after the architecture's checks; before EINVAL, tested with the file. */
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
@@ -120,7 +122,7 @@ export class MemslotTable {
     const filePage = Number((request.file?.offset ?? 0n) >> PAGE_SHIFT);
     const file = this.#fileFor(request, filePage, pages);
     if (typeof file === 'number') return file;
-    if (gfn + pages > this.#rules.gfnLimit) return -EINVAL;
+    if (!this.#isPossible(gfn + pages - 1)) return -EINVAL;
     if (file?.isBound(filePage, filePage + pages)) return -EEXIST;
     const { flags, hva } = request;
     const id = request.slot & MAX_ID;
@@ -131,6 +133,11 @@ export class MemslotTable {
     space.place(slot);
     this.#changed();
     return 0;
+  }
+
+  /** kvm_arch_prepare_memory_region. */
+  #isPossible(lastGfn: number): boolean {
+    return lastGfn < this.#rules.gfnLimit && this.#rules.isAlias?.(lastGfn) !== true;
   }
 
   /** The file to bind, undefined when none is asked for, or a negated errno. */
@@ -157,7 +164,7 @@ export class MemslotTable {
     if (gfn === old.gfn && flags === old.flags) return 0;
     if (gfn !== old.gfn) {
       if (space.isTaken(gfn, pages, old)) return -EEXIST;
-      if (gfn + pages > this.#rules.gfnLimit) return -EINVAL;
+      if (!this.#isPossible(gfn + pages - 1)) return -EINVAL;
       this.#rules.zap(old.gfn, old.gfn + pages);
       space.remove(old);
       old.gfn = gfn;

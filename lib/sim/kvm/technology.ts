@@ -8,8 +8,8 @@ import type { SecureStop } from '../x64/stop.ts';
 import type { Memslot } from './slot.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** What a run comes back with, or undefined when the guest goes on. */
-export type RunResult = number | undefined;
+/** What a run comes back with; undefined when the guest goes on; `wait` when the vCPU cannot go on now, and the run does not end either. */
+export type RunResult = number | 'wait' | undefined;
 
 export interface VmTechnology {
   /** KVM_MEMORY_ENCRYPT_OP on the VM; `arg` is the address of its command. */

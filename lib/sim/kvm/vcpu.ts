@@ -110,25 +110,26 @@ export class Vcpu {
     const completion = this.#completion;
     this.#completion = undefined;
     const completed = completion?.();
-    if (completed !== undefined) return completed;
+    if (typeof completed === 'number') return completed;
     const pending = this.#pending;
     const completes = pending !== undefined || this.cpu.hasMoreWrites;
     this.#pending = undefined;
     if (pending !== undefined) this.cpu.complete(pending());
-    return only && completes ? this.#handle(this.cpu.run(this.#bus, 1)) : undefined;
+    const result = only && completes ? this.#handle(this.cpu.run(this.#bus, 1)) : undefined;
+    return result === 'wait' ? undefined : result;
   }
 
   /** Runs some instructions: the result of KVM_RUN, or undefined when the guest would go on. */
   slice(instructions: number): number | undefined {
     const end = this.cpu.executed + instructions;
-    let result: number | undefined;
+    let result: RunResult;
     while (result === undefined && this.cpu.executed < end) {
       const stop = this.cpu.run(this.#bus, end - this.cpu.executed);
       // Whoever looks at the clock decides how long.
       if (stop.kind === 'retry') break;
       result = this.#handle(stop);
     }
-    if (result !== undefined) return this.#leave(result);
+    if (typeof result === 'number') return this.#leave(result);
     this.vm.technology?.leaveGuest();
     return undefined;
   }
@@ -143,7 +144,7 @@ export class Vcpu {
     return this.vm.technology?.address(gpa) ?? gpa;
   }
 
-  #handle(stop: Stop): number | undefined {
+  #handle(stop: Stop): RunResult {
     const { page } = this;
     switch (stop.kind) {
       case 'budget':

@@ -21,11 +21,12 @@ import {
   kvm_userspace_memory_region2,
 } from '../../uapi/index.ts';
 import { KVM_CAP } from '../../uapi/kvm-caps.ts';
-import { EFAULT, EINVAL, EIO, ENOENT, ENOTTY } from '../errno.ts';
+import { EEXIST, EFAULT, EINVAL, EIO, ENOENT, ENOTTY } from '../errno.ts';
 import type { SimFile } from '../file.ts';
 import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
 import { KvmFile } from './kvm-file.ts';
 import { MEMSLOTS } from './limits.ts';
+import { VM_TDX } from './machine.ts';
 import type { RegionRequest } from './slot.ts';
 import type { VmTechnology } from './technology.ts';
 import type { Vm } from './vm.ts';
@@ -93,10 +94,22 @@ function getDirtyLog(vm: Vm, struct: DataView): number {
 function enableCap(vm: Vm, struct: DataView): number {
   const at = kvm_enable_cap.offsets;
   if (struct.getUint32(at.flags, true) !== 0) return -EINVAL;
-  if (struct.getUint32(at.cap, true) !== KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL) return -EINVAL;
+  const cap = struct.getUint32(at.cap, true);
   const mask = struct.getBigUint64(at.args, true);
+  if (cap === KVM_CAP.value.KVM_CAP_SPLIT_IRQCHIP && vm.type === VM_TDX) return splitIrqchip(vm, mask);
+  if (cap !== KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL) return -EINVAL;
   if ((mask & ~EXIT_HYPERCALL_MASK) !== 0n) return -EINVAL;
   vm.exitHypercalls = mask;
+  return 0;
+}
+
+/** Interrupt routes that there can be. */
+const MAX_IRQ_ROUTES = 4096n;
+
+function splitIrqchip(vm: Vm, pins: bigint): number {
+  if (pins > MAX_IRQ_ROUTES) return -EINVAL;
+  if (vm.splitIrqchip || vm.vcpuCount > 0) return -EEXIST;
+  vm.splitIrqchip = true;
   return 0;
 }
 

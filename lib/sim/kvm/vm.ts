@@ -30,6 +30,8 @@ export class Vm {
   hadSlots = false;
   /** KVM has given the VM up: every request is EIO. kvm_vm_dead, KVM_BUG_ON */
   dead = false;
+  /** KVM_CAP_SPLIT_IRQCHIP: local APICs are the kernel's. Only trust domains have use for it here. */
+  splitIrqchip = false;
   readonly vcpus: Vcpu[] = [];
   readonly technology: VmTechnology | undefined;
   #references = 0;
@@ -56,6 +58,7 @@ export class Vm {
         readonlyMemory: !machine.hasProtectedState(type),
         guestMemfd: takesGuestMemfd(machine, type),
         gfnLimit: machine.gfnLimit,
+        isAlias: (gfn) => this.technology?.isAlias(gfn) === true,
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
         // KVM_X86_QUIRK_SLOT_ZAP_ALL: a default VM forgets all of its memory.

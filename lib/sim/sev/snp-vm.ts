@@ -65,15 +65,6 @@ export class SnpVm extends SevBase {
     return 0;
   }
 
-  override registerRegion(address: bigint, size: bigint): number {
-    return super.registerRegion(address, size);
-  }
-
-  /** What the firmware would report: 48 bytes, or undefined before the launch began. */
-  get launchDigest(): Uint8Array | undefined {
-    return this.#context?.digest;
-  }
-
   protected dispatch(command: SevCommand): number | undefined {
     const { id } = command;
     if (this.active && id < ID.KVM_SEV_SNP_LAUNCH_START) return -EPERM;
@@ -231,7 +222,11 @@ export class SnpVm extends SevBase {
       if (user.read(BigInt(finish.id_auth_uaddr), ID_AUTH) === undefined) return -EFAULT;
     }
     const result = command.issue(this.#fd, () => context.finish(idBlock));
-    if (result === 0) this.#finished = true;
+    if (result === 0) {
+      this.#finished = true;
+      const { events } = this.vm.process;
+      events.push({ kind: 'launch-measured', technology: 'sev-snp', measurement: context.digest });
+    }
     return result;
   }
 

@@ -15,6 +15,8 @@ export interface Secure {
   readonly vector: number;
   /** Instructions that raise it, with the error code; -1 for none. */
   readonly reflects: ReadonlyMap<Semantics, number>;
+  /** Instructions that are undefined here. */
+  readonly refuses?: ReadonlySet<Semantics>;
   /** MSRs that the guest reads and writes by itself. */
   readonly msrs: ReadonlySet<number>;
 }
@@ -63,6 +65,11 @@ export function compileSecure(site: Site, instruction: SecureInstruction): Opera
 export function compileReflected({ machine, instruction }: Site, plain: Operation): Operation {
   const { r, state, secure } = machine;
   const { semantics } = instruction.form;
+  if (secure?.refuses?.has(semantics) === true) {
+    return () => {
+      throw state.exception(VECTOR.undefined);
+    };
+  }
   const code = secure?.reflects.get(semantics);
   if (secure === undefined || code === undefined) return plain;
   const { vector, msrs } = secure;

@@ -7,7 +7,7 @@ import type { Exit } from '../../../../lib/kvm/exits.ts';
 import { Kvm } from '../../../../lib/kvm/kvm.ts';
 import type { Vm } from '../../../../lib/kvm/vm.ts';
 import { Mapping } from '../../../../lib/memory/mapping.ts';
-import { type SimulateOptions, simulate } from '../../../../lib/sim/simulate.ts';
+import { type SimulatedKernel, type SimulateOptions, simulate } from '../../../../lib/sim/simulate.ts';
 import {
   KVM_MEMORY_ENCRYPT_OP,
   KVM_SEV,
@@ -39,6 +39,7 @@ type Write = Parameters<typeof program>[1];
 export type Outcome = string;
 
 export class SevWorld {
+  readonly kernel: SimulatedKernel;
   readonly sys: Sys;
   readonly kvm: Kvm;
   readonly vm: Vm;
@@ -48,7 +49,8 @@ export class SevWorld {
   readonly #collector = new ReportCollector();
 
   constructor(technology: 'sev' | 'sev-es' | 'sev-snp', options: SimulateOptions = ALL) {
-    this.sys = new Sys(simulate(options));
+    this.kernel = simulate(options);
+    this.sys = new Sys(this.kernel);
     this.kvm = Kvm.open(this.sys);
     this.technology = technology;
     this.fd = this.sys.open('/dev/sev', 2);
