@@ -104,7 +104,15 @@ function io(vcpu: Vcpu, { r12, r13, r14, r15 }: Regs): RunResult {
   if (r13 > 1n || (size !== 1 && size !== 2 && size !== 4)) return done(vcpu, STATUS.invalidOperand);
   const port = Number(r14 & 0xffffn);
   if (r13 === 1n) {
-    exits.writeIo(vcpu.page, { kind: 'io', direction: 'out', size, port, count: 1, data: littleEndian(r15, size) });
+    exits.writeIo(vcpu.page, {
+      kind: 'io',
+      direction: 'out',
+      size,
+      port,
+      count: 1,
+      data: littleEndian(r15, size),
+      waits: false,
+    });
     vcpu.completeWith(() => done(vcpu, STATUS.success));
   } else {
     exits.writeIo(vcpu.page, { kind: 'io', direction: 'in', size, port, count: 1, waits: true });
@@ -120,7 +128,14 @@ function mmio(domain: TdxVm, vcpu: Vcpu, { r12, r13, r14, r15 }: Regs): RunResul
   if (![1, 2, 4, 8].includes(size) || r13 > 1n || !shared) return done(vcpu, STATUS.invalidOperand);
   const gpa = domain.address(Number(r14));
   if (r13 === 1n) {
-    exits.writeMmio(vcpu.page, { kind: 'mmio', gpa, length: size, isWrite: true, data: littleEndian(r15, size) });
+    exits.writeMmio(vcpu.page, {
+      kind: 'mmio',
+      gpa,
+      length: size,
+      isWrite: true,
+      data: littleEndian(r15, size),
+      waits: false,
+    });
     vcpu.completeWith(() => done(vcpu, STATUS.success));
   } else {
     exits.writeMmio(vcpu.page, { kind: 'mmio', gpa, length: size, isWrite: false });
