@@ -134,7 +134,6 @@ function mmio(domain: TdxVm, vcpu: Vcpu, { r12, r13, r14, r15 }: Regs): RunResul
       length: size,
       isWrite: true,
       data: littleEndian(r15, size),
-      waits: false,
     });
     vcpu.completeWith(() => done(vcpu, STATUS.success));
   } else {

@@ -59,14 +59,11 @@ describe('IntervalMap', () => {
     const random = new Random(11);
     const map = new IntervalMap<true>();
     let most = 0;
-    const started = performance.now();
     for (let turn = 0; turn < 1_000_000; turn++) {
       const from = random.below(2 ** 28);
       map.set(from, from + 1 + random.below(512), turn % 2 === 0 ? true : undefined);
       most = Math.max(most, map.size);
     }
-    const microseconds = ((performance.now() - started) * 1000) / 1_000_000;
-    expect(microseconds).toBeLessThan(40);
     expect(most).toBeLessThan(1_500_000);
   });
 });
