@@ -15,7 +15,7 @@ export interface Scenario {
 }
 
 /** Guests are slow under emulation of the whole machine; none of the scenarios takes a tenth of this there. */
-export const DEFAULT_TIMEOUT_MS = 20_000;
+export const DEFAULT_TIMEOUT_MS = 30_000;
 
 export type Body = Scenario['run'];
 

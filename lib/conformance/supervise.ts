@@ -9,6 +9,8 @@ import { DEFAULT_TIMEOUT_MS, type Scenario } from './scenario.ts';
 
 /** How long a child may be late with a result: it has its own timer, which cannot fire while a system call blocks. */
 const GRACE_MS = 4000;
+/** How long a child may take to load and open the kernel: seconds, under emulation on a busy machine. */
+const START_MS = 180_000;
 /** How long a killed child may take to end before the kernel is taken to hold it. */
 const DEATH_MS = 5000;
 
@@ -88,7 +90,7 @@ class Suite {
           clearTimeout(timer);
           timer = setTimeout(() => lost(`no answer for ${limit} ms: it hangs in a system call`), limit);
         };
-        watch(DEFAULT_TIMEOUT_MS + GRACE_MS);
+        watch(START_MS);
         child.on('message', (message: ChildMessage) => {
           if (message.type === 'ready') this.identity = message;
           else if (message.type === 'failed') reject(new Error(message.message));
