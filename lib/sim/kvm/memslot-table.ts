@@ -26,8 +26,11 @@ export interface SlotRules extends RequestRules {
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
   readonly signedFileCheck: boolean;
-  /** Finds the file of a descriptor: undefined when it is not open, null when it is no guest_memfd of this VM. */
-  readonly fileOf: (fd: number) => BindableFile | undefined | null;
+  /**
+   * Finds the file of a descriptor: undefined when it is not open, null when it is no guest_memfd of this VM, a negated errno when it is refused
+   * for another reason.
+   */
+  readonly fileOf: (fd: number) => BindableFile | undefined | null | number;
 }
 
 const MAX_ID = 0xffff;
@@ -73,6 +76,10 @@ export class MemslotTable {
   /** `slot` as requests have it: id in the low 16 bits, address space in the high ones. */
   byId(slot: number): Memslot | undefined {
     return this.#spaces[slot >>> 16]?.byId.get(slot & MAX_ID);
+  }
+
+  forEach(visit: (slot: Memslot) => void): void {
+    for (const { byId } of this.#spaces) for (const slot of byId.values()) visit(slot);
   }
 
   at(gfn: number): Memslot | undefined {
@@ -132,6 +139,7 @@ export class MemslotTable {
   #fileFor({ flags, file, size }: RegionRequest, filePage: number, pages: number): BindableFile | undefined | number {
     if ((flags & KVM_MEM_GUEST_MEMFD) === 0 || file === undefined) return undefined;
     const found = this.#rules.fileOf(file.fd);
+    if (typeof found === 'number') return found;
     if (found === undefined) return -EBADF;
     if (found === null || this.#isBeyond(file.offset, size, found.size)) return -EINVAL;
     return !this.#rules.boundIsExist && found.isBound(filePage, filePage + pages) ? -EINVAL : found;
