@@ -7,6 +7,7 @@ import { HugetlbFile, hugeSizeOf } from './files/hugetlb.ts';
 import { F_SEAL_EXEC, F_SEAL_SEAL, MemfdFile } from './files/memfd.ts';
 import { SecretmemFile } from './files/secretmem.ts';
 import type { KvmHost } from './kvm-host.ts';
+import { Memfile } from './patches/memfile.ts';
 import type { Process } from './process.ts';
 
 const PATH_MAX = 4096;
@@ -56,6 +57,8 @@ const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const MFD_HUGETLB = 4;
 const MFD_NOEXEC_SEAL = 8;
+/** What flag 8 is in a kernel of 2022 with that series. */
+const MFD_INACCESSIBLE = 8;
 const MFD_EXEC = 0x10;
 const MFD_HUGE_BITS = 0xfc00_0000;
 const NAME_MAX = 249;
@@ -70,21 +73,28 @@ function withExec({ profile, memfdNoexec }: Process, flags: number): number {
 
 export function memfdCreate(process: Process, name: string, asked: number): number {
   const { profile, hugePages } = process;
-  const plain = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | (profile.memfdExec ? MFD_NOEXEC_SEAL | MFD_EXEC : 0);
+  const inaccessible = profile.patches.has('inaccessible-memfd-v5') ? MFD_INACCESSIBLE : 0;
+  const exec = profile.memfdExec ? MFD_NOEXEC_SEAL | MFD_EXEC : 0;
+  const plain = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | exec | inaccessible;
   const known = (asked & MFD_HUGETLB) !== 0 ? plain | MFD_HUGE_BITS : plain;
   if ((asked & ~known) !== 0) return -EINVAL;
   if ((asked & MFD_EXEC) !== 0 && (asked & MFD_NOEXEC_SEAL) !== 0) return -EINVAL;
+  const closed = (asked & inaccessible) !== 0;
+  if (closed && (asked & MFD_ALLOW_SEALING) !== 0) return -EINVAL;
   const flags = withExec(process, asked);
   // As an errno only: the huge-size bits make flags negative too.
   if (flags === -EACCES) return flags;
   if (new TextEncoder().encode(name).length > NAME_MAX) return -EINVAL;
   const reserved = process.fds.next();
   if (reserved < 0) return reserved;
-  const noexec = (flags & MFD_NOEXEC_SEAL) !== 0;
+  const noexec = !closed && (flags & MFD_NOEXEC_SEAL) !== 0;
   const seals = noexec ? F_SEAL_EXEC : (flags & MFD_ALLOW_SEALING) !== 0 ? 0 : F_SEAL_SEAL;
   const mode = noexec ? 0o666 : 0o777;
   const ino = process.nextInode();
-  if ((flags & MFD_HUGETLB) === 0) return install(process, MemfdFile.create({ profile, ino, mode, seals }));
+  if ((flags & MFD_HUGETLB) === 0) {
+    const memfile = profile.patches.size > 0 && !profile.memfdExec ? { memfile: new Memfile(process, closed) } : {};
+    return install(process, MemfdFile.create({ profile, ino, mode, seals, ...memfile }));
+  }
   const hugeSize = hugeSizeOf(flags, hugePages);
   if (hugeSize === undefined) return -ENODEV;
   return install(process, HugetlbFile.create({ process, ino, hugeSize, mode, seals }));

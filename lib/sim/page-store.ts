@@ -132,6 +132,13 @@ export class PageStore {
     if (bytes !== ZERO_PAGE) bytes.fill(0, from, to);
   }
 
+  /** Zeroes whole pages, as far as there is anything in them. */
+  zeroRange(from: number, to: number): void {
+    this.#bytes.forEach(from, to, (_, bytes) => {
+      bytes.fill(0);
+    });
+  }
+
   /** Allocated pages in [from, to). */
   count(from: number, to: number): number {
     let pages = 0;
@@ -188,6 +195,11 @@ export class PageStore {
     this.#viewed.delete(page);
     if (this.#bytes.get(page) !== undefined) this.#bytes.set(page, viewed.bytes.slice());
     this.#changed(page, page + 1, 'move');
+  }
+
+  /** The same bytes, but whoever holds them asks again: who may have them has changed. */
+  moved(from = 0, to: number = Number.POSITIVE_INFINITY): void {
+    this.#changed(from, to, 'move');
   }
 
   #changed(from: number, to: number, change: Change): void {

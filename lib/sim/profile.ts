@@ -1,5 +1,7 @@
 /** What differs between releases and machines, each fact under a name of its own. Releases that it came with: see each field. */
 
+import { PATCH_BASE, type SimPatch } from './patches/names.ts';
+
 export type SimArch = 'x64' | 'arm64';
 export type SimRelease = '6.1' | '6.8' | '6.12' | '6.18' | '7.3';
 
@@ -48,6 +50,8 @@ export interface Profile {
   readonly bindingUnsigned: boolean;
   /** KVM_PRE_FAULT_MEMORY: 6.11. */
   readonly preFault: boolean;
+  /** What was applied on top of the release. */
+  readonly patches: ReadonlySet<SimPatch>;
 }
 
 export const SIM_RELEASES: readonly SimRelease[] = ['6.1', '6.8', '6.12', '6.18', '7.3'];
@@ -72,7 +76,14 @@ export function nearestRelease(uname: string): SimRelease {
   return SIM_RELEASES.findLast((release) => order(release) <= order(uname)) ?? '6.1';
 }
 
-export function profileOf(release: SimRelease, arch: SimArch = 'x64'): Profile {
+/** RangeError for patches that are not for this release. */
+export function profileOf(release: SimRelease, arch: SimArch = 'x64', patches: readonly SimPatch[] = []): Profile {
+  for (const patch of patches) {
+    if (PATCH_BASE[patch] === release) continue;
+    throw new RangeError(
+      `the patch ${patch} is for Linux ${PATCH_BASE[patch]}, not ${release}: its numbers mean something else there`,
+    );
+  }
   const since = (first: string): boolean => sinceRelease(release, first);
   const guards = since('6.15') ? 'all' : since('6.13') ? 'anonymous' : 'none';
   return {
@@ -98,5 +109,6 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64'): Profile {
     bindingOverlap: since('7.2') ? 'EEXIST' : 'EINVAL',
     bindingUnsigned: since('7.2'),
     preFault: since('6.11'),
+    patches: new Set(patches),
   };
 }

@@ -3,6 +3,7 @@
  */
 import { EINVAL, ENODEV, EOPNOTSUPP } from '../errno.ts';
 import { type Fault, type FileStat, type MapRequest, O_RDWR, SimFile } from '../file.ts';
+import { IntervalMap } from '../interval-map.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { PageStore } from '../page-store.ts';
 import type { Profile } from '../profile.ts';
@@ -25,6 +26,8 @@ export interface GuestMemfdOptions {
   readonly flags: number;
   /** The last descriptor and mapping are gone: kvm_gmem_release, where the slots bound to it lose it. */
   readonly onRelease?: () => void;
+  /** ioctl(2), for patched kernels whose files have one. */
+  readonly onIoctl?: (request: number, arg: bigint) => number;
 }
 
 /** The memory itself. It lives on while a VM's slot is bound to it only as long as the file does: slots do not hold the file. */
@@ -34,6 +37,8 @@ export class GuestMemfdInode {
   readonly size: bigint;
   readonly flags: number;
   readonly pages = new PageStore();
+  /** Pages that are not what the flags made them, on kernels that convert in place. */
+  readonly #converted = new IntervalMap<true>();
 
   constructor(size: bigint, flags: number, profile: Profile, ino = 0n) {
     this.profile = profile;
@@ -46,9 +51,23 @@ export class GuestMemfdInode {
     return (this.flags & GUEST_MEMFD_FLAG_MMAP) !== 0;
   }
 
-  /** Whether the host may touch a page. In merged kernels the whole file is one or the other. */
-  isShared(_page: number): boolean {
+  get #startsShared(): boolean {
     return (this.flags & GUEST_MEMFD_FLAG_INIT_SHARED) !== 0;
+  }
+
+  /** Whether the host may touch a page. In merged kernels the whole file is one or the other. */
+  isShared(page: number): boolean {
+    return this.#startsShared !== (this.#converted.get(page) === true);
+  }
+
+  /** Whether all of [from, to) is in one state. */
+  isUniform(from: number, to: number, shared: boolean): boolean {
+    const { value, to: end } = this.#converted.rangeAt(from);
+    return (this.#startsShared !== (value === true)) === shared && end >= to;
+  }
+
+  setShared(from: number, to: number, shared: boolean): void {
+    this.#converted.set(from, to, shared === this.#startsShared ? undefined : true);
   }
 
   /** The page as the guest gets it; undefined beyond the size. */
@@ -60,18 +79,24 @@ export class GuestMemfdInode {
 export class GuestMemfdFile extends SimFile {
   readonly inode: GuestMemfdInode;
   readonly #onRelease: (() => void) | undefined;
+  readonly #onIoctl: ((request: number, arg: bigint) => number) | undefined;
   override readonly regular = true;
   override readonly pages: PageStore;
 
-  constructor({ profile, ino, size, flags, onRelease }: GuestMemfdOptions) {
+  constructor({ profile, ino, size, flags, onRelease, onIoctl }: GuestMemfdOptions) {
     super(O_RDWR | O_LARGEFILE[profile.arch]);
     this.inode = new GuestMemfdInode(size, flags, profile, ino);
     this.pages = this.inode.pages;
     this.#onRelease = onRelease;
+    this.#onIoctl = onIoctl;
   }
 
   protected override release(): void {
     this.#onRelease?.();
+  }
+
+  override ioctl(request: number, arg: bigint): number {
+    return this.#onIoctl?.(request, arg) ?? super.ioctl(request, arg);
   }
 
   override get mappable(): boolean {

@@ -3,6 +3,7 @@ import { EBUSY, EFBIG, EINVAL, EOPNOTSUPP, EPERM } from '../errno.ts';
 import { type Fault, type FileStat, type MapRequest, O_RDWR, SimFile } from '../file.ts';
 import { offsetIn, PAGE_SIZE, pageOf, pagesIn } from '../page.ts';
 import { PageStore } from '../page-store.ts';
+import type { Memfile } from '../patches/memfile.ts';
 import type { Profile } from '../profile.ts';
 import type { Vma } from '../vma.ts';
 import { readPages, seekPages, writePages } from './paged.ts';
@@ -30,6 +31,8 @@ export interface MemfdOptions {
   readonly mode: number;
   readonly seals: number;
   readonly size?: bigint;
+  /** Of kernels with a series of 2022. */
+  readonly memfile?: Memfile;
 }
 
 /** Seals, and what they say of a mapping to be: the same for files in ordinary and in huge pages. */
@@ -80,10 +83,14 @@ export class MemfdInode {
   readonly ino: bigint;
   readonly seals: Seals;
   readonly pages = new PageStore();
+  readonly memfile: Memfile | undefined;
   mode: number;
   size: bigint;
+  /** Open descriptions. */
+  users = 0;
 
-  constructor({ profile, ino, mode, seals, size = 0n }: MemfdOptions) {
+  constructor({ profile, ino, mode, seals, size = 0n, memfile }: MemfdOptions) {
+    this.memfile = memfile;
     this.profile = profile;
     this.ino = ino;
     this.mode = mode;
@@ -109,6 +116,25 @@ export class MemfdFile extends SimFile {
     this.#inode = inode;
     this.direct = opened && inode.profile.tmpfsDirect;
     this.pages = inode.pages;
+    inode.users++;
+  }
+
+  /** What a kernel with a series of 2022 adds. */
+  get memfile(): Memfile | undefined {
+    return this.#inode.memfile;
+  }
+
+  get ino(): bigint {
+    return this.#inode.ino;
+  }
+
+  protected override release(): void {
+    this.#inode.users--;
+    if (this.#inode.users === 0) this.#inode.memfile?.release();
+  }
+
+  get #isClosed(): boolean {
+    return this.#inode.memfile?.inaccessible === true;
   }
 
   static create(options: MemfdOptions): MemfdFile {
@@ -145,11 +171,13 @@ export class MemfdFile extends SimFile {
   }
 
   override readAt(into: Uint8Array, at: bigint): number {
+    if (this.#isClosed) return -EPERM;
     return readPages(this.pages, into, at, this.#inode.size);
   }
 
   /** Page by page, as generic_perform_write: what was written before a page that is refused stays. */
   override writeAt(from: Uint8Array, at: bigint): number {
+    if (this.#isClosed) return -EPERM;
     if (from.length === 0) return 0;
     if (at >= OFFSET_MAX) return -EFBIG;
     if (this.#inode.seals.has(WRITE_SEALS)) return -EPERM;
@@ -169,6 +197,8 @@ export class MemfdFile extends SimFile {
   }
 
   override truncate(length: bigint): number {
+    const refused = this.#inode.memfile?.mayTruncate(this.#inode.size, length) ?? 0;
+    if (refused !== 0) return refused;
     if (length < this.#inode.size && this.#inode.seals.has(F_SEAL_SHRINK)) return -EPERM;
     if (length > this.#inode.size && this.#inode.seals.has(F_SEAL_GROW)) return -EPERM;
     const shrinks = length <= this.#inode.size;
@@ -193,13 +223,25 @@ export class MemfdFile extends SimFile {
     const end = offset + length;
     if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
       if (this.#inode.seals.has(WRITE_SEALS)) return -EPERM;
-      this.#punch(offset, end);
-      return 0;
+      return this.#punchNoted(offset, end);
     }
     if (this.#inode.seals.has(F_SEAL_GROW) && end > this.#inode.size) return -EPERM;
+    const refused = this.#inode.memfile?.mayAllocate(this.pages, offset, end) ?? 0;
+    if (refused !== 0) return refused;
     // shmem_get_folio_gfp clears, and so fills, a page that was only fallocated before.
     this.pages.allocate(pageOf(offset), pagesIn(end), true);
     if ((mode & FALLOC_FL_KEEP_SIZE) === 0 && end > this.#inode.size) this.#inode.size = end;
+    this.#inode.memfile?.allocated(pageOf(offset), pagesIn(end));
+    return 0;
+  }
+
+  #punchNoted(offset: bigint, end: bigint): number {
+    const { memfile } = this.#inode;
+    const refused = memfile?.mayPunch(offset, end) ?? 0;
+    if (refused !== 0) return refused;
+    const before = this.pages.allocated;
+    this.#punch(offset, end);
+    memfile?.punched(before - this.pages.allocated, pageOf(offset), pagesIn(end));
     return 0;
   }
 
@@ -228,7 +270,7 @@ export class MemfdFile extends SimFile {
   }
 
   override mmap(_request: MapRequest): number {
-    return 0;
+    return this.#isClosed ? -EPERM : 0;
   }
 
   override mapped(vma: Vma): void {
@@ -240,6 +282,6 @@ export class MemfdFile extends SimFile {
   }
 
   override fault(filePage: number, write: boolean): Fault {
-    return filePage < pagesIn(this.#inode.size) ? this.pages.page(filePage, write) : 'SIGBUS';
+    return filePage < pagesIn(this.#inode.size) && !this.#isClosed ? this.pages.page(filePage, write) : 'SIGBUS';
   }
 }

@@ -45,6 +45,10 @@ export class GmemBindings implements BindableFile {
     this.#unsubscribe = undefined;
   }
 
+  isShared(page: number): boolean {
+    return this.#file.inode.isShared(page);
+  }
+
   page(filePage: number, write: boolean): Uint8Array | undefined {
     return this.#file.inode.guestPage(filePage, write);
   }

@@ -35,6 +35,8 @@ export const VM_SEV = 2;
 export const VM_SEV_ES = 3;
 export const VM_SNP = 4;
 export const VM_TDX = 5;
+/** The VM type that opts in to private memslots in a kernel of 2022: that of the TDX series of the time. */
+export const VM_MEMFILE = 1;
 
 const TYPE_OF: Readonly<Record<SimTechnology, number>> = {
   none: VM_DEFAULT,
@@ -87,7 +89,7 @@ export class KvmMachine {
       );
     }
     this.memoryKeys = options.memoryKeys ?? DEFAULT_KEYS;
-    this.twoDimensionalPaging = options.twoDimensionalPaging ?? this.technologies.size > 0;
+    this.twoDimensionalPaging = options.twoDimensionalPaging ?? (this.technologies.size > 0 || this.hasMemfiles);
     if (!this.twoDimensionalPaging && this.technologies.size > 0) {
       throw new RangeError('protected VMs need two-dimensional paging');
     }
@@ -111,7 +113,11 @@ export class KvmMachine {
 
   /** KVM_CAP_VM_TYPES: absent before 6.8, when KVM_CREATE_VM on x86 took type 0 only. */
   get vmTypes(): number {
-    return [...this.technologies].reduce((mask, technology) => mask | (1 << TYPE_OF[technology]), 1 << VM_DEFAULT);
+    const patched = this.hasMemfiles ? 1 << VM_MEMFILE : 0;
+    return [...this.technologies].reduce(
+      (mask, technology) => mask | (1 << TYPE_OF[technology]),
+      (1 << VM_DEFAULT) | patched,
+    );
   }
 
   get knowsVmTypes(): boolean {
@@ -128,6 +134,17 @@ export class KvmMachine {
     return this.profile.guestMemfdMmap || this.technologies.size > 0;
   }
 
+  /** A series of 2022, by which memslots take private memory from a memfd. */
+  get hasMemfiles(): boolean {
+    const { patches } = this.profile;
+    return patches.has('inaccessible-memfd-v5') || patches.has('register-converts');
+  }
+
+  /** Files decide which of their pages are private, not VMs. */
+  get convertsInPlace(): boolean {
+    return this.profile.patches.has('in-place-v8');
+  }
+
   /** SEV in some form: VMs of the default type can have it too. */
   get sev(): boolean {
     return this.technologies.has('sev');
@@ -135,7 +152,7 @@ export class KvmMachine {
 
   /** kvm_arch_has_private_mem. */
   hasPrivateMemory(type: number): boolean {
-    return type === VM_SW_PROTECTED || type === VM_SNP || type === VM_TDX;
+    return (type === VM_SW_PROTECTED && !this.hasMemfiles) || type === VM_SNP || type === VM_TDX;
   }
 
   /** has_protected_state: no memory that only userspace writes, no registers once they are sealed. */

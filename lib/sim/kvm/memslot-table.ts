@@ -28,8 +28,11 @@ export interface SlotRules extends RequestRules {
   readonly signedFileCheck: boolean;
   /** Called before a slot's place is taken from it. */
   readonly zap: (from: number, to: number) => void;
-  /** Finds the file of a descriptor: undefined when it is not open, null when it is no guest_memfd of this VM. */
-  readonly fileOf: (fd: number) => BindableFile | undefined | null;
+  /**
+   * Finds the file of a descriptor: undefined when it is not open, null when it is no guest_memfd of this VM, a negated errno when it is refused
+   * for another reason.
+   */
+  readonly fileOf: (fd: number) => BindableFile | undefined | null | number;
 }
 
 const MAX_ID = 0xffff;
@@ -84,6 +87,10 @@ export class MemslotTable {
   /** `slot` as requests have it: id in the low 16 bits, address space in the high ones. */
   byId(slot: number): Memslot | undefined {
     return this.#spaces[slot >>> 16]?.byId.get(slot & MAX_ID);
+  }
+
+  forEach(visit: (slot: Memslot) => void): void {
+    for (const { byId } of this.#spaces) for (const slot of byId.values()) visit(slot);
   }
 
   at(gfn: number): Memslot | undefined {
@@ -144,6 +151,7 @@ export class MemslotTable {
   #fileFor({ flags, file, size }: RegionRequest, filePage: number, pages: number): BindableFile | undefined | number {
     if ((flags & KVM_MEM_GUEST_MEMFD) === 0 || file === undefined) return undefined;
     const found = this.#rules.fileOf(file.fd);
+    if (typeof found === 'number') return found;
     if (found === undefined) return -EBADF;
     if (found === null || this.#isBeyond(file.offset, size, found.size)) return -EINVAL;
     return !this.#rules.boundIsExist && found.isBound(filePage, filePage + pages) ? -EINVAL : found;

@@ -23,12 +23,19 @@ export interface BindableFile {
   /** Created with GUEST_MEMFD_FLAG_MMAP: every guest access is served from the file. */
   readonly mappable: boolean;
   readonly pages: PageStore;
+  /** Whether the host has the page too. Only files that convert in place say so page by page. */
+  isShared?(page: number): boolean;
   /** True when a part of the pages [from, to) is bound already. */
   isBound(from: number, to: number): boolean;
   bind(from: number, to: number, slot: Memslot): void;
   unbind(from: number, to: number): void;
   /** The page as the guest gets it; undefined when the file has no such page. */
   page(filePage: number, write: boolean): Uint8Array | undefined;
+}
+
+/** Whether a slot serves shared accesses from a file in which the page is the guest's alone. */
+export function servesNoShared(slot: Memslot | undefined, gfn: number): boolean {
+  return slot?.gmemOnly === true && slot.file?.isShared?.(slot.filePage + gfn - slot.gfn) !== true;
 }
 
 /** What a slot is from its creation on. */

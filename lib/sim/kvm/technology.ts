@@ -33,6 +33,8 @@ export interface VmTechnology {
   bus(vcpu: Vcpu): GuestBus;
   /** An instruction that only its guests have. */
   secure(vcpu: Vcpu, stop: SecureStop): RunResult;
+  /** Tells userspace of a memory fault, where that is not KVM_EXIT_MEMORY_FAULT. */
+  memoryFault?(vcpu: Vcpu, gpa: number, isPrivate: boolean): void;
   /** A guest-physical address without what the guest marks it with. */
   address(gpa: number): number;
   /** The vCPU stops executing for now: what it wrote is in memory afterwards. */
@@ -47,6 +49,8 @@ export interface VmTechnology {
   /** Pages [from, to) became private or shared. */
   converted(from: number, to: number, isPrivate: boolean): void;
   slotRemoved(slot: Memslot): void;
+  /** Pages [from, to) of a file of the VM became private or shared in place. */
+  fileConverted?(file: GuestMemfdFile, from: number, to: number, isPrivate: boolean): void;
   /** A guest_memfd of the VM came to be. */
   fileCreated(file: GuestMemfdFile): void;
   /** Nothing refers to the VM any more. */

@@ -161,7 +161,7 @@ export class Vcpu {
       case 'hypercall':
         return this.#hypercall(stop);
       case 'memory-fault':
-        exits.writeMemoryFault(page, this.#address(stop.gpa), stop.private);
+        this.#memoryFault(this.#address(stop.gpa), stop.private);
         return -stop.errno;
       case 'unreachable':
         return -stop.errno;
@@ -181,6 +181,12 @@ export class Vcpu {
       case 'secure':
         return this.vm.technology?.secure(this, stop);
     }
+  }
+
+  #memoryFault(gpa: number, isPrivate: boolean): void {
+    const { technology } = this.vm;
+    if (technology?.memoryFault !== undefined) technology.memoryFault(this, gpa, isPrivate);
+    else exits.writeMemoryFault(this.page, gpa, isPrivate);
   }
 
   #hypercall(stop: HypercallStop): number | undefined {

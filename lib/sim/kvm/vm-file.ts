@@ -23,6 +23,7 @@ import {
 import { KVM_CAP } from '../../uapi/kvm-caps.ts';
 import { EEXIST, EFAULT, EINVAL, EIO, ENOENT, ENOTTY } from '../errno.ts';
 import type { SimFile } from '../file.ts';
+import { setMemfileRegion } from '../patches/memfile-region.ts';
 import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
 import { KvmFile } from './kvm-file.ts';
 import { MEMSLOTS } from './limits.ts';
@@ -181,6 +182,7 @@ export class VmFile extends KvmFile {
     const { vm } = this;
     if (vm.dead) return -EIO;
     if (request === KVM_CREATE_VCPU.request) return this.#createVcpu(arg);
+    if (request === KVM_SET_USER_MEMORY_REGION.request && vm.machine.hasMemfiles) return setMemfileRegion(vm, arg);
     const handler = HANDLERS.get(request) ?? newerHandler(vm, request);
     return handler === undefined ? -ENOTTY : handler(vm, arg);
   }

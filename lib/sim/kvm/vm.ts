@@ -1,19 +1,27 @@
 /** A virtual machine: its memory layout, what it lets the guest do, its vCPUs. It lives as long as anything refers to it. */
-import { EEXIST, EINVAL } from '../errno.ts';
+import { EEXIST, EINVAL, ENOTTY } from '../errno.ts';
 import { GuestMemfdFile } from '../files/guest-memfd.ts';
 import { isAligned } from '../page.ts';
+import { SET_MEMORY_ATTRIBUTES2, setAttributes2 } from '../patches/in-place.ts';
+import { MemfileVm } from '../patches/memfile-vm.ts';
 import type { Process } from '../process.ts';
 import { MemoryAttributes } from './attributes.ts';
 import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilities.ts';
 import { GmemBindings } from './gmem-bindings.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
-import { type KvmMachine, VM_DEFAULT, VM_TDX } from './machine.ts';
+import { type KvmMachine, VM_DEFAULT, VM_MEMFILE, VM_TDX } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, RegionRequest } from './slot.ts';
 import { technologyOf } from './technologies.ts';
 import type { VmTechnology } from './technology.ts';
 import type { Vcpu } from './vcpu.ts';
+
+/** kvm_gmem_is_private: the file behind the gpa says so. */
+function isPrivateInFile(slots: MemslotTable, gfn: number): boolean {
+  const slot = slots.at(gfn);
+  return slot?.file?.isShared?.(slot.filePage + gfn - slot.gfn) === false;
+}
 
 export class Vm {
   readonly machine: KvmMachine;
@@ -46,7 +54,8 @@ export class Vm {
     const changed = (): void => this.memory.changed();
     this.maxVcpus = type === VM_TDX ? machine.cpus : MAX_VCPUS;
     this.addressSpaces = machine.addressSpaces(type);
-    this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, (from, to, isPrivate) => {
+    const attribute = hasPrivate && !machine.convertsInPlace ? BigInt(ATTRIBUTE_PRIVATE) : 0n;
+    this.attributes = new MemoryAttributes(attribute, (from, to, isPrivate) => {
       this.memory.zap(from, to);
       changed();
       this.technology?.converted(from, to, isPrivate);
@@ -56,7 +65,7 @@ export class Vm {
         addressSpaces: this.addressSpaces,
         userLimit: machine.userLimit,
         readonlyMemory: !machine.hasProtectedState(type),
-        guestMemfd: takesGuestMemfd(machine, type),
+        guestMemfd: takesGuestMemfd(machine, type) || (machine.hasMemfiles && type === VM_MEMFILE),
         gfnLimit: machine.gfnLimit,
         isAlias: (gfn) => this.technology?.isAlias(gfn) === true,
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
@@ -73,7 +82,7 @@ export class Vm {
     const { slots, attributes } = this;
     this.memory = new GuestMemory({
       slots,
-      isPrivate: (gfn) => attributes.isPrivate(gfn),
+      isPrivate: machine.convertsInPlace ? (gfn) => isPrivateInFile(slots, gfn) : (gfn) => attributes.isPrivate(gfn),
       space: process.space,
       hasPrivate,
       emulated: machine.emulatesGuests,
@@ -81,7 +90,8 @@ export class Vm {
     this.technology = technologyOf(this);
   }
 
-  #fileOf(fd: number): BindableFile | undefined | null {
+  #fileOf(fd: number): BindableFile | undefined | null | number {
+    if (this.technology instanceof MemfileVm) return this.technology.fileOf(fd);
     const file = this.process.fds.get(fd);
     return file === undefined ? undefined : (this.#files.get(file) ?? null);
   }
@@ -99,11 +109,18 @@ export class Vm {
     if (BigInt.asIntN(64, size) <= 0n || !isAligned(size)) return -EINVAL;
     const reserved = process.fds.next();
     if (reserved < 0) return reserved;
+    const inPlace = machine.convertsInPlace;
     const file: GuestMemfdFile = new GuestMemfdFile({
       profile: machine.profile,
       ino: process.nextInode(),
       size,
       flags: Number(flags),
+      ...(inPlace
+        ? {
+            onIoctl: (request: number, arg: bigint) =>
+              request === SET_MEMORY_ATTRIBUTES2 ? setAttributes2(this, file, arg) : -ENOTTY,
+          }
+        : {}),
       onRelease: () => {
         this.#files.get(file)?.release();
         this.#files.delete(file);

@@ -230,6 +230,8 @@ export abstract class SevBase implements VmTechnology {
 
   slotRemoved(): void {}
 
+  fileConverted(_file: GuestMemfdFile, _from: number, _to: number, _isPrivate: boolean): void {}
+
   fileCreated(_file: GuestMemfdFile): void {}
 
   destroy(): void {

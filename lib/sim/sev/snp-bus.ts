@@ -2,6 +2,7 @@
  * Guest-physical memory of SEV-SNP guests. The C-bit names the side, KVM checks it against the attribute, and the processor lets a guest at a
  * private page only when it owns the frame at that gpa and has validated it.
  */
+import { servesNoShared } from '../kvm/slot.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { BusMiss } from '../x64/bus.ts';
 import { VC, VC_VECTOR } from './protected-cpu.ts';
@@ -26,7 +27,7 @@ export class SnpBus extends SevBus {
     if (!(found instanceof Uint8Array)) return found.kind === 'mmio' ? NOT_MEMORY : found;
     if (!secret) {
       // A file that serves both sides only has pages that belong to the guest.
-      return this.memory.slotAt(gfn)?.gmemOnly === true ? DISAGREES : found;
+      return servesNoShared(this.memory.slotAt(gfn), gfn) ? DISAGREES : found;
     }
     const entry = this.#snp.own(gfn);
     if (entry === undefined || entry.gfn !== gfn || entry.asid !== this.#snp.asid) return DISAGREES;

@@ -122,19 +122,22 @@ export class SnpVm extends SevBase {
     if (length === 0n || !isAligned(length) || view.getUint16(at.flags, true) !== 0 || !TYPES.has(type)) return -EINVAL;
     const zero = type === TYPE.KVM_SEV_SNP_PAGE_TYPE_ZERO;
     // Since 7.0 the source must start a page.
-    if (!zero && (source === 0n || (!isAligned(source) && this.vm.machine.since('7.0')))) return -EINVAL;
+    const { machine } = this.vm;
+    // A series under review encrypts in place what the file has.
+    const inPlace = machine.convertsInPlace && source === 0n;
+    if (!zero && !inPlace && (source === 0n || (!isAligned(source) && machine.since('7.0')))) return -EINVAL;
     const slot = gfnStart <= BigInt(Number.MAX_SAFE_INTEGER) ? this.vm.memory.slotAt(Number(gfnStart)) : undefined;
     if (slot?.hasFile !== true) return -EINVAL;
     const done = this.#populate(command, context, slot, {
       gfn: Number(gfnStart),
-      source: zero ? undefined : source,
+      source: zero || inPlace ? undefined : source,
       pages: Number(length / BigInt(PAGE_SIZE)),
       type: type as SnpPageType,
     });
     if (done < 0) return -EIO;
     view.setBigUint64(at.gfn_start, gfnStart + BigInt(done), true);
     view.setBigUint64(at.len, length - BigInt(done * PAGE_SIZE), true);
-    if (!zero) view.setBigUint64(at.uaddr, source + BigInt(done * PAGE_SIZE), true);
+    if (!zero && !inPlace) view.setBigUint64(at.uaddr, source + BigInt(done * PAGE_SIZE), true);
     return command.give(bytes) ? 0 : -EFAULT;
   }
 
@@ -253,6 +256,11 @@ export class SnpVm extends SevBase {
 
   override secure(vcpu: Vcpu, stop: SecureStop): RunResult {
     return stop.instruction === 'pvalidate' ? pvalidate(this, vcpu, stop) : super.secure(vcpu, stop);
+  }
+
+  /** A page that becomes shared goes back to the hypervisor as it is: ciphertext. */
+  override fileConverted(file: GuestMemfdFile, from: number, to: number, isPrivate: boolean): void {
+    if (!isPrivate) this.platform.rmp.release(file.pages, from, to);
   }
 
   /** Pages that are freed go back to the hypervisor. */

@@ -1,5 +1,6 @@
 /** Guest-physical memory of a trust domain: the shared bit names the side; code and page tables are private always. */
 import { EIO } from '../errno.ts';
+import { servesNoShared } from '../kvm/slot.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
 import type { TdxVm } from './tdx-vm.ts';
@@ -41,7 +42,7 @@ export class TdxBus implements GuestBus {
     const { memory } = this.#domain.vm;
     const found = memory.sided(gfn, write, false);
     if (!(found instanceof Uint8Array)) return found.kind === 'mmio' ? VIRTUALIZATION : found;
-    return memory.slotAt(gfn)?.gmemOnly === true ? DISAGREES : found;
+    return servesNoShared(memory.slotAt(gfn), gfn) ? DISAGREES : found;
   }
 
   #private(gfn: number): Uint8Array | BusMiss {

@@ -11,6 +11,7 @@ import { E2BIG, EFAULT, EINVAL, EIO } from '../errno.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { userPage } from '../physical.ts';
+import type { Process } from '../process.ts';
 import type { Secure } from '../x64/secure.ts';
 import { domainCpuid, hasX2Apic } from './platform.ts';
 import { VE_VECTOR } from './tdx-bus.ts';
@@ -112,14 +113,17 @@ function initMemRegion(domain: TdxVm, vcpu: Vcpu, flags: number, address: bigint
   let pages = view.getBigUint64(REGION.nr_pages, true);
   const size = BigInt.asUintN(64, pages << 12n);
   // Since 7.0 the source must start a page.
-  if (source === 0n || (!isAligned(source) && domain.vm.machine.since('7.0'))) return -EINVAL;
+  const { machine } = domain.vm;
+  // A series under review adds what the file has.
+  const inPlace = machine.convertsInPlace && source === 0n;
+  if (!inPlace && (source === 0n || (!isAligned(source) && machine.since('7.0')))) return -EINVAL;
   if (!isAligned(gpa) || pages === 0n || size === 0n || gpa + size >= WRAP) return -EINVAL;
   if (isShared(domain, gpa) || isShared(domain, gpa + size - 1n)) return -EINVAL;
   let result = 0;
   while (pages > 0n) {
-    result = addPage(domain, pageOf(gpa), source, (flags & MEASURE) !== 0);
+    result = addPage(domain, pageOf(gpa), inPlace ? undefined : source, (flags & MEASURE) !== 0);
     if (result !== 0) break;
-    source += BigInt(PAGE_SIZE);
+    if (!inPlace) source += BigInt(PAGE_SIZE);
     gpa += BigInt(PAGE_SIZE);
     pages--;
   }
@@ -132,23 +136,29 @@ function initMemRegion(domain: TdxVm, vcpu: Vcpu, flags: number, address: bigint
 
 const isShared = ({ width }: TdxVm, gpa: bigint): boolean => ((gpa >> BigInt(width - 1)) & 1n) === 1n;
 
+/** A page's worth of the process's memory, which must be such that pages of it can be pinned. */
+function readSource({ space, user }: Process, source: bigint): Uint8Array | undefined {
+  for (const at of [source, source + BigInt(PAGE_SIZE - 1)]) {
+    if (userPage(space, Number(at >> 12n), false) === undefined) return undefined;
+  }
+  return user.read(source, PAGE_SIZE);
+}
+
 /** kvm_gmem_populate for one page, with TDH.MEM.PAGE.ADD and TDH.MR.EXTEND. */
-function addPage({ vm, sept, mrtd }: TdxVm, gfn: number, source: bigint, measure: boolean): number {
+function addPage({ vm, sept, mrtd }: TdxVm, gfn: number, source: bigint | undefined, measure: boolean): number {
   const { memory, process } = vm;
   const slot = memory.slotAt(gfn);
   if (slot?.hasFile !== true) return -EINVAL;
   const { file } = slot;
   if (file === undefined) return -EFAULT;
-  for (const at of [source, source + BigInt(PAGE_SIZE - 1)]) {
-    if (userPage(process.space, Number(at >> 12n), false) === undefined) return -EFAULT;
-  }
-  const contents = process.user.read(source, PAGE_SIZE);
-  if (contents === undefined) return -EFAULT;
+  const given = source === undefined ? undefined : readSource(process, source);
+  if (source !== undefined && given === undefined) return -EFAULT;
   const page = slot.filePage + gfn - slot.gfn;
   const raw = file.page(page, true);
   if (raw === undefined) return -EFAULT;
   if (!memory.isPrivate(gfn)) return -EINVAL;
   if (sept.get(gfn) !== undefined) return -EIO;
+  const contents = given ?? raw.slice();
   raw.set(contents);
   sept.set(gfn, { frame: { store: file.pages, page }, state: 'mapped' });
   if (measure) mrtd.region(gfn * PAGE_SIZE, contents);

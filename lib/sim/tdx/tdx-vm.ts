@@ -218,6 +218,13 @@ export class TdxVm implements VmTechnology {
     this.sept.removeRange(slot.gfn, slot.gfn + slot.pages);
   }
 
+  /** Pages that become shared leave the table; the module leaves nothing in them. */
+  fileConverted(file: GuestMemfdFile, from: number, to: number, isPrivate: boolean): void {
+    if (isPrivate) return;
+    this.sept.removeFrames(file.pages, from, to);
+    file.pages.zeroRange(from, to);
+  }
+
   fileCreated(file: GuestMemfdFile): void {
     file.pages.onInvalidate((from, to, change) => {
       if (change === 'punch' || change === 'truncate') this.sept.removeFrames(file.pages, from, to);
