@@ -3,8 +3,8 @@
  * there at the end, with nothing left over. Arguments: the trace, `kvm` or `sim`, a seed, how many.
  */
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { simulate } from '../../../dist/sim/simulate.js';
 import { loadNative } from '../../../dist/kernel/native.js';
+import { simulate } from '../../../dist/sim/simulate.js';
 import { diffTraces } from '../../../dist/trace/diff.js';
 import { exportC } from '../../../dist/trace/export/export.js';
 import { parseTrace, TraceFormatError } from '../../../dist/trace/reader.js';
@@ -22,10 +22,40 @@ const next = () => {
 const below = (limit) => next() % limit;
 const pick = (list) => list[below(list.length)];
 
-const original = readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+const original = readFileSync(file, 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line));
 const requests = original.filter(({ call }) => call === 'ioctl').map(({ args }) => args[1]);
-const numbers = [0, 1, -1, 2, 3, 4, 7, 8, 9, 4096, 4097, 8192, 2 ** 20, 2 ** 21, 2 ** 30, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 40, 2 ** 47];
-const wide = ['0x7fffffffffffffff', '0xffffffffffffffff', '0x8000000000000000', '-0x8000000000000000', '0x7ffffffff000'];
+const numbers = [
+  0,
+  1,
+  -1,
+  2,
+  3,
+  4,
+  7,
+  8,
+  9,
+  4096,
+  4097,
+  8192,
+  2 ** 20,
+  2 ** 21,
+  2 ** 30,
+  2 ** 31 - 1,
+  2 ** 31,
+  2 ** 32,
+  2 ** 40,
+  2 ** 47,
+];
+const wide = [
+  '0x7fffffffffffffff',
+  '0xffffffffffffffff',
+  '0x8000000000000000',
+  '-0x8000000000000000',
+  '0x7ffffffff000',
+];
 const junk = [null, '', 'x', true, {}, [], { base64: 'AAAA' }, { base64: '!' }, 1.5, 1e300, '0x10'];
 
 function otherNumber(value) {
@@ -40,7 +70,10 @@ function otherBytes({ base64 }) {
   if (how === 0) return { base64: bytes.subarray(0, below(bytes.length + 1)).toString('base64') };
   if (how === 1) return { base64: Buffer.concat([bytes, Buffer.alloc(below(64))]).toString('base64') };
   if (bytes.length >= 8 && how === 2) {
-    bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(pick(numbers)) + BigInt(below(2)) * 0x7f0000000000n), below(bytes.length - 7));
+    bytes.writeBigUInt64LE(
+      BigInt.asUintN(64, BigInt(pick(numbers)) + BigInt(below(2)) * 0x7f0000000000n),
+      below(bytes.length - 7),
+    );
   } else if (bytes.length > 0) bytes[below(bytes.length)] = next() & 255;
   return { base64: bytes.toString('base64') };
 }
@@ -48,7 +81,8 @@ function otherBytes({ base64 }) {
 function changed(value) {
   if (below(60) === 0) return pick(junk);
   if (typeof value === 'number') return below(12) === 0 ? pick(wide) : otherNumber(value);
-  if (typeof value === 'string') return pick([pick(wide), '/dev/null', '/etc/passwd', '/dev/zero', `${value}x`, '/tmp/privmem-must-not-be-made']);
+  if (typeof value === 'string')
+    return pick([pick(wide), '/dev/null', '/etc/passwd', '/dev/zero', `${value}x`, '/tmp/privmem-must-not-be-made']);
   if (Array.isArray(value)) return value.map((item) => (below(value.length) === 0 ? changed(item) : item));
   if (value !== null && typeof value === 'object') {
     if (typeof value.base64 === 'string') return otherBytes(value);
@@ -68,9 +102,14 @@ function mutated() {
     else if (how === 2) lines.push(...lines.splice(at, 1));
     else {
       const line = lines[at] ?? original[0];
-      const key = how < 8 ? 'args' : pick(['args', 'result', 'out', 'call', 'exit', 'startedAfter', 'writes', 'at', 'pointed']);
+      const key =
+        how < 8 ? 'args' : pick(['args', 'result', 'out', 'call', 'exit', 'startedAfter', 'writes', 'at', 'pointed']);
       if (key === 'call') lines[at] = { ...line, call: pick(original).call };
-      else if (key === 'writes') lines[at] = { ...line, writes: [[pick([0, 4096, ...numbers, pick(original).result]), { base64: 'AQIDBAUGBwg=' }]] };
+      else if (key === 'writes')
+        lines[at] = {
+          ...line,
+          writes: [[pick([0, 4096, ...numbers, pick(original).result]), { base64: 'AQIDBAUGBwg=' }]],
+        };
       else if (key === 'startedAfter') lines[at] = { ...line, startedAfter: below(lines.length) };
       else lines[at] = { ...line, [key]: changed(line[key]) };
     }
@@ -87,16 +126,25 @@ function mutated() {
     .join('\n');
 }
 
-const held = () => ({ fds: readdirSync('/proc/self/fd').length, threads: readdirSync('/proc/self/task').filter((task) => readFileSync(`/proc/self/task/${task}/comm`, 'utf8') === 'vcpu\n').length });
-const links = () => readdirSync('/proc/self/fd').map((fd) => {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return 'gone';
-  }
+const held = () => ({
+  fds: readdirSync('/proc/self/fd').length,
+  threads: readdirSync('/proc/self/task').filter(
+    (task) => readFileSync(`/proc/self/task/${task}/comm`, 'utf8') === 'vcpu\n',
+  ).length,
 });
+const links = () =>
+  readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return 'gone';
+    }
+  });
 /** VMs, guest_memfds, vCPUs and memory files that are mapped or open. */
-const mapped = () => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => /memfd:|kvm|guest_memfd|secretmem/.test(line)).length;
+const mapped = () =>
+  readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .filter((line) => /memfd:|kvm|guest_memfd|secretmem/.test(line)).length;
 
 const counts = { refused: 0, replayed: 0, same: 0, different: 0, skipped: 0 };
 const [whole] = parseTrace(readFileSync(file));
@@ -120,11 +168,13 @@ for (let i = 0; i < Number(timesText); i++) {
     counts.replayed++;
     for (const key of ['different', 'skipped']) counts[key] += report[key].length;
     counts.same += report.same;
-    if (report.calls !== report.same + report.different.length + report.skipped.length) throw new Error('calls are missing in the report');
+    if (report.calls !== report.same + report.different.length + report.skipped.length)
+      throw new Error('calls are missing in the report');
     if (i % 8 === 0) diffTraces(whole, recording);
     if (i % 8 === 4) exportC(recording);
     const now = held();
-    if (now.fds > before.fds || now.threads > 0 || mapped() > 0) throw new Error(`left over: ${JSON.stringify({ before, now, mapped: mapped(), links: links() })}`);
+    if (now.fds > before.fds || now.threads > 0 || mapped() > 0)
+      throw new Error(`left over: ${JSON.stringify({ before, now, mapped: mapped(), links: links() })}`);
   } catch (error) {
     process.stdout.write(`seed ${seed}: ${error.stack}\n`);
     if (process.env.PRIVMEM_KEEP !== undefined) writeFileSync(process.env.PRIVMEM_KEEP, text);
