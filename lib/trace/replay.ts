@@ -3,50 +3,16 @@ import { setImmediate as nextTask, setTimeout as sleep } from 'node:timers/promi
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Ioctl } from '../uapi/registry.ts';
 import { madeBy, TRACED } from './calls.ts';
-import { Guard, type GuardOptions } from './guard.ts';
+import { Guard } from './guard.ts';
 import { Holdings } from './holdings.ts';
 import { FdKinds, madeInField } from './kinds.ts';
-import { compareOutcomes, type Difference } from './outcome.ts';
+import { compareOutcomes, onlyProcessor } from './outcome.ts';
 import { planOf, type Step } from './plan.ts';
 import type { RecordedCall, RecordedOutcome, Recording } from './recording.ts';
+import type { ReplayedCall, ReplayOptions, ReplayReport, SkippedCall } from './replay-report.ts';
 import { type Run, Runs } from './runs.ts';
 import { NotMade, Translator } from './translate.ts';
 import { ValueMap } from './values.ts';
-
-export interface ReplayOptions extends GuardOptions {
-  /** Ends the replay early: what it holds is given back, and the report says so. */
-  readonly signal?: AbortSignal | undefined;
-  /** How long a run may take, in milliseconds. Default: 10 s, or twenty times what it took when that is more. */
-  readonly runLimitMs?: number | undefined;
-}
-
-/** A call whose outcome is not the recorded one. */
-export interface ReplayedCall {
-  readonly call: RecordedCall;
-  readonly differences: readonly Difference[];
-}
-
-/** A call that was not made, and why. */
-export interface SkippedCall {
-  readonly call: RecordedCall;
-  readonly reason: string;
-}
-
-export interface ReplayReport {
-  readonly recorded: Recording['kernel'];
-  readonly on: Pick<Kernel, 'backend' | 'arch' | 'release'>;
-  /** Calls in the recording. */
-  readonly calls: number;
-  /** Calls with the recorded outcome. */
-  readonly same: number;
-  readonly different: readonly ReplayedCall[];
-  readonly skipped: readonly SkippedCall[];
-  /** Paths that were opened, with what came of it. */
-  readonly opened: readonly { readonly path: string; readonly flags: number; readonly result: number }[];
-  /** Views that were too large to be watched: what the host wrote through them is missing from the recording. */
-  readonly unwatched: readonly RecordedCall[];
-  readonly interrupted: boolean;
-}
 
 type AnyCall = (...args: unknown[]) => unknown;
 
@@ -74,6 +40,7 @@ class Replayer {
   /** By the recorded call. */
   readonly #started = new Map<RecordedCall, { readonly handle: number; readonly run: Run } | NotMade>();
   readonly #different: ReplayedCall[] = [];
+  readonly #processor: ReplayedCall[] = [];
   readonly #skipped: SkippedCall[] = [];
   readonly #opened: { path: string; flags: number; result: number }[] = [];
   #same = 0;
@@ -109,6 +76,7 @@ class Replayer {
       calls: calls.length,
       same: this.#same,
       different: this.#different,
+      processor: this.#processor,
       skipped: this.#skipped,
       opened: this.#opened,
       unwatched: calls.filter(({ unwatched }) => unwatched),
@@ -128,7 +96,7 @@ class Replayer {
       } else {
         if (step.kind === 'kick') await this.#beforeKick(call, step.during);
         else await this.#beforeCall(call);
-        const objection = this.#guard.objection(call, ioctl);
+        const objection = this.#guard.objection(call, ioctl, this.#kinds);
         if (objection !== undefined) throw new NotMade(objection);
         this.#make(call, ioctl);
       }
@@ -212,7 +180,7 @@ class Replayer {
     const value = this.#unblocked(call, args, () => method.apply(this.#kernel, [...args]));
     const outcome: RecordedOutcome = { result: typeof value === 'number' ? value : 0, out, pointed: finish() };
     if (call.call === 'open') {
-      this.#opened.push({ path: String(call.args[0]), flags: Number(call.args[1]), result: outcome.result });
+      this.#opened.push({ path: String(args[0]), flags: Number(call.args[1]), result: outcome.result });
     }
     this.#hold(call, ioctl, args, outcome);
     this.#judge(call, outcome, ioctl);
@@ -238,6 +206,7 @@ class Replayer {
   #judge(call: RecordedCall, outcome: RecordedOutcome, ioctl: Ioctl | undefined): void {
     const differences = compareOutcomes(call, outcome, ioctl, this.#map);
     if (differences.length === 0) this.#same++;
+    else if (onlyProcessor(differences)) this.#processor.push({ call, differences });
     else this.#different.push({ call, differences });
   }
 
@@ -301,6 +270,8 @@ class Replayer {
     else if (makes === 'vcpu') map.vcpus.link(result, to, n);
     const made = madeInField(ioctl, call.out.get(2));
     if (made !== undefined) map.fds.link(made, madeInField(ioctl, outcome?.out.get(2)), n);
+    // What uses it later cannot be made either.
+    if (call.call === 'adopt' && map.fds.of(first).kind === 'unknown') map.fds.link(first, undefined, n);
     if (call.call === 'close') {
       map.fds.end(first);
       map.forgetIdentities();

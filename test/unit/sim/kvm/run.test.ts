@@ -26,9 +26,9 @@ describe('running simulated vCPUs', () => {
     const run = guest.vcpu().run();
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1);
-    await sleep(100);
+    while (ticks <= 3) await sleep(10);
     clearInterval(timer);
-    expect([guest.vcpu().running, ticks > 3]).toEqual([true, true]);
+    expect(guest.vcpu().running).toBe(true);
     guest.memory.writeU64(FLAG, 77);
     expect(await run).toMatchObject({ name: 'KVM_EXIT_MMIO', isWrite: true });
     expect(guest.finish()).toMatchObject({ last: { name: 'KVM_EXIT_HLT' } });
