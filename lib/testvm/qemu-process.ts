@@ -5,7 +5,7 @@ import { findProgram } from './qemu.ts';
 
 /** The child's ends of the channels, as descriptors. 0-2 are its standard streams. */
 export const FDS = { control: 3, stdout: 4, stderr: 5, stdin: 6, console: 7, initramfs: 8 } as const;
-export type Channel = Exclude<keyof typeof FDS, 'initramfs'>;
+export type Channel = Exclude<keyof typeof FDS, 'initramfs' | 'console'>;
 
 export interface QemuProcess {
   readonly child: ChildProcess;
@@ -19,12 +19,16 @@ export interface QemuProcess {
  * Node cannot ask for a signal at its own death; setpriv (util-linux) can, for what it becomes. A session of its own keeps a terminal's
  * Ctrl-C from QEMU: this process decides.
  */
-export function startQemu(program: string, args: readonly string[], initramfs: number): QemuProcess {
+export function startQemu(
+  program: string,
+  args: readonly string[],
+  files: { readonly initramfs: number; readonly console: number },
+): QemuProcess {
   const setpriv = findProgram('setpriv');
   const [command = program, ...rest] =
     setpriv === undefined ? [program, ...args] : [setpriv, '--pdeathsig', 'KILL', '--', program, ...args];
   const child = spawn(command, rest, {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', initramfs],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', files.console, files.initramfs],
     detached: true,
   });
   let complaints = '';
@@ -49,7 +53,6 @@ export function startQemu(program: string, args: readonly string[], initramfs: n
       stdout: socket('stdout'),
       stderr: socket('stderr'),
       stdin: socket('stdin'),
-      console: socket('console'),
     },
     complaints: () => complaints.trim(),
     kill,

@@ -71,7 +71,7 @@ export interface Machine {
   readonly root: string;
   readonly layers: readonly { readonly tag: string; readonly path: string }[];
   readonly shares: readonly { readonly tag: string; readonly path: string }[];
-  /** Descriptors of connected sockets, as QEMU inherits them. */
+  /** Descriptors as QEMU inherits them: connected sockets, and for the console a file. */
   readonly fds: Readonly<Record<'control' | 'stdout' | 'stderr' | 'stdin' | 'console', number>>;
   readonly extra: readonly string[];
 }
@@ -110,7 +110,8 @@ export function qemuArguments(machine: Machine): string[] {
     ...['-m', `${Math.ceil(machine.memory / 2 ** 20)}M`, '-smp', String(machine.cpus)],
     ...['-kernel', machine.image, '-initrd', machine.initramfs],
     ...['-append', kernelCommandLine(arch, machine.append)],
-    ...['-chardev', `socket,id=console,fd=${fds.console}`, '-serial', 'chardev:console'],
+    // A file takes every byte. A socket is full after some hundred single ones, and the emulated UART drops what it cannot pass on.
+    ...['-chardev', `file,id=console,path=/dev/fd/${fds.console}`, '-serial', 'chardev:console'],
     ...['-device', 'virtio-serial-pci,id=ports,max_ports=8'],
   ];
   const names = ['control', 'stdout', 'stderr', 'stdin'] as const;

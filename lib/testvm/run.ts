@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { feedInput } from './input.ts';
-import { planRun } from './plan.ts';
+import { type Plan, planRun } from './plan.ts';
 import { type QemuProcess, startQemu } from './qemu-process.ts';
 import { judge } from './verdict.ts';
 import { Watch } from './watch.ts';
@@ -13,20 +13,20 @@ import type { VmOptions, VmResult, VmTimings } from './words.ts';
 function namelessFile(content: Uint8Array): number {
   const directory = mkdtempSync(join(tmpdir(), 'privmem-vm-'));
   try {
-    const file = join(directory, 'initramfs');
+    const file = join(directory, 'file');
     writeFileSync(file, content, { mode: 0o600 });
-    return openSync(file, 'r');
+    return openSync(file, 'r+');
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-function start(program: string, args: readonly string[], initramfs: Uint8Array): QemuProcess {
-  const archive = namelessFile(initramfs);
+function start(plan: Plan, console: number): QemuProcess {
+  const initramfs = namelessFile(plan.initramfs);
   try {
-    return startQemu(program, args, archive);
+    return startQemu(plan.program, plan.args, { initramfs, console });
   } finally {
-    closeSync(archive);
+    closeSync(initramfs);
   }
 }
 
@@ -49,10 +49,21 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
   const { signal } = options;
   signal?.throwIfAborted();
   const plan = planRun(options, command);
-  const { arch, image, accelerator, acceleratorReason } = plan;
+  const { arch, accelerator, acceleratorReason } = plan;
   options.onNote?.(`${arch === 'x64' ? 'x86-64' : arch} under ${accelerator}: ${acceleratorReason}`);
-  const qemu = start(plan.program, plan.args, plan.initramfs);
-  const watch = new Watch(plan, qemu, options);
+  const consoleFile = namelessFile(new Uint8Array());
+  try {
+    return await runPlan(plan, consoleFile, options);
+  } finally {
+    closeSync(consoleFile);
+  }
+}
+
+async function runPlan(plan: Plan, consoleFile: number, options: VmOptions): Promise<VmResult> {
+  const { signal } = options;
+  const { arch, image, accelerator, acceleratorReason } = plan;
+  const qemu = start(plan, consoleFile);
+  const watch = new Watch(plan, qemu, consoleFile, options);
   signal?.addEventListener('abort', qemu.kill, { once: true });
   const letGo = options.stdin === undefined ? undefined : feedInput(qemu, options.stdin);
   try {
@@ -60,6 +71,7 @@ export async function runInKernel(options: VmOptions, command: readonly string[]
     const timings = timingsOf(watch);
     qemu.kill();
     await watch.closed;
+    watch.readConsole();
     signal?.throwIfAborted();
     const booted = watch.commandStart !== undefined;
     const console = watch.console.text();

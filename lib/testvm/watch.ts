@@ -1,4 +1,5 @@
 /** Watches a machine from its start to the first reason to end the run. */
+import { readSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
 import { type InitMessage, LineSplitter, parseMessage } from './control.ts';
 import { Keep } from './keep.ts';
@@ -16,6 +17,8 @@ const SILENCE = { tcg: 6_000, kvm: 3_000 } as const;
 const PANIC_GRACE = 3_000;
 /** Init's last line on the console comes after all that the kernel printed; where the console shows no such lines, not for ever. */
 const CONSOLE_GRACE = 2_000;
+/** How often the console is looked at, in milliseconds. */
+const CONSOLE_POLL = 25;
 const LAST_LINE = 'privmem-init: the command has ended';
 
 export class Watch {
@@ -39,15 +42,20 @@ export class Watch {
   readonly #timers = new Set<NodeJS.Timeout>();
   #settle: (end: End) => void = () => {};
   #exit: Extract<InitMessage, { kind: 'exit' }> | undefined;
+  readonly #consoleFile: number;
+  readonly #block = Buffer.alloc(1 << 16);
+  #consoleRead = 0;
   #lastConsole = performance.now();
   /** The console's last few kilobytes. */
   #tail = '';
   #callOffBoot: () => void;
   #callOffPanic: (() => void) | undefined;
 
-  constructor(plan: Plan, qemu: QemuProcess, options: VmOptions) {
+  /** `consoleFile`: a descriptor of the file that QEMU writes the console to. */
+  constructor(plan: Plan, qemu: QemuProcess, consoleFile: number, options: VmOptions) {
     this.#plan = plan;
     this.#qemu = qemu;
+    this.#consoleFile = consoleFile;
     this.#options = options;
     this.stdout = new Keep(options.keep ?? KEEP, 'beginning');
     this.stderr = new Keep(options.keep ?? KEEP, 'beginning');
@@ -57,8 +65,8 @@ export class Watch {
     this.closed = this.#watchProcess();
     this.#watchControl();
     this.#watchOutputs();
-    this.#watchConsole();
     this.#callOffBoot = this.#endAfter(plan.bootTimeout, { kind: 'boot-timeout', limit: plan.bootTimeout });
+    this.#timers.add(setInterval(() => this.readConsole(), CONSOLE_POLL));
     this.#timers.add(setInterval(() => this.#checkSilence(), 250));
   }
 
@@ -159,15 +167,20 @@ export class Watch {
     }
   }
 
-  #watchConsole(): void {
-    this.#qemu.channels.console.on('data', (bytes: Buffer) => {
+  /** Takes what the console has got since it was last looked at. */
+  readConsole(): void {
+    for (;;) {
+      const size = readSync(this.#consoleFile, this.#block, 0, this.#block.length, this.#consoleRead);
+      if (size === 0) return;
+      this.#consoleRead += size;
+      const bytes = Buffer.from(this.#block.subarray(0, size));
       this.console.push(bytes);
       this.#lastConsole = performance.now();
       this.#tail = (this.#tail + bytes.toString('latin1')).slice(-8192);
       this.#options.onConsole?.(bytes);
       this.#checkPanic();
       this.#endIfComplete(false);
-    });
+    }
   }
 
   #checkPanic(): void {

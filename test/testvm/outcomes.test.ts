@@ -58,9 +58,9 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 18
   });
 
   test('a command that takes too long', () => {
-    const ended = vm('--kernel', KERNEL, '--timeout', '1', '--', 'sh', '-c', 'echo begun; exec sleep 60');
+    const ended = vm('--kernel', KERNEL, '--timeout', '10', '--', 'sh', '-c', 'echo begun; exec sleep 60');
     expect(ended).toMatchObject({ status: 124, stdout: 'begun\n' });
-    expect(ended.stderr).toContain('timed-out: the command ran longer than 1 s');
+    expect(ended.stderr).toContain('timed-out: the command ran longer than 10 s');
   });
 
   test('nothing that a command writes is taken for a verdict', async () => {
@@ -77,6 +77,20 @@ describe.skipIf(reason !== undefined)(titleOf('outcomes', reason), { timeout: 18
     expect(result).toMatchObject({ outcome: 'failed', status: 5, splats: [] });
     expect(result.console).toContain('forged');
     expect(result.stdout).toBe(`${line}\nexit 0 0 0\nlast\n`);
+  });
+
+  test('not a byte of the console is lost, however slowly it is read', async () => {
+    const wait = new Int32Array(new SharedArrayBuffer(4));
+    // A reader that is away for a while each time.
+    const onConsole = (): void => void Atomics.wait(wait, 0, 0, 300);
+    const script =
+      'i=0; while [ $i -lt 400 ]; do echo "<3>line $i of many, all of them wanted" > /dev/kmsg; i=$((i + 1)); done';
+    const result = await boot(sh(script), { onConsole });
+    expect(result.outcome).toBe('passed');
+    const numbers = [...result.console.matchAll(/line (\d+) of many, all of them wanted\r/g)].map((match) =>
+      Number(match[1]),
+    );
+    expect(numbers).toEqual(Array.from({ length: 400 }, (_, i) => i));
   });
 
   test('an image that never says a word is dead in seconds', async () => {
