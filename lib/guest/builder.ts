@@ -24,19 +24,6 @@ export interface AccessOptions {
   readonly size?: AccessSize;
 }
 
-export interface MapGpaRangeOptions {
-  /** The state that the range shall have. */
-  readonly private: boolean;
-  /** Preferred page size, a hint for the host (default 4K). */
-  readonly size?: '4K' | '2M' | '1G';
-  /** Further attribute bits, passed on unchanged. */
-  readonly attributes?: Integer;
-}
-
-const MAP_GPA_RANGE = 12n;
-const PAGE_SIZE_BITS = { '4K': 0n, '2M': 1n, '1G': 2n } as const;
-const ATTRIBUTE_PRIVATE = 0x10n;
-
 /** What a guest program can do on any architecture. Addresses are guest physical; numbers are 64 bits, unsigned. */
 export class GuestBuilder extends ControlFlow {
   readonly checks: ProgramCheck[] = [];
@@ -163,7 +150,7 @@ export class GuestBuilder extends ControlFlow {
     );
   }
 
-  /** Hypercall with up to four parameters; the value is what the hypervisor answers. */
+  /** Hypercall with up to four parameters (arm64: six, by SMCCC); the value is what the hypervisor answers. */
   hypercall(number: Integer, ...parameters: readonly Operand[]): Value {
     const constant = toUnsigned(number, 64, 'hypercall number');
     const sources = parameters.map((parameter, i) => this.frame.source(parameter, `hypercall parameter ${i + 1}`));
@@ -173,20 +160,13 @@ export class GuestBuilder extends ControlFlow {
     return result;
   }
 
-  /** Asks the host to make `pages` 4 KiB pages private or shared (KVM_HC_MAP_GPA_RANGE); 0 means done. */
-  mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
-    const size = PAGE_SIZE_BITS[options.size ?? '4K'];
-    const attributes = size | (options.private ? ATTRIBUTE_PRIVATE : 0n) | BigInt(options.attributes ?? 0);
-    return this.hypercall(MAP_GPA_RANGE, gpa, pages, attributes);
-  }
-
   /** All memory accesses before it happen before all behind it. */
   fence(): void {
     this.frame.note('fence');
     this.frame.code.fence();
   }
 
-  /** Ends the program: the vCPU halts, and halts again whenever it is run again. */
+  /** Ends the program: a KVM_EXIT_HLT, on arm64 a store with HALT_TAG; again whenever the vCPU is run again. */
   halt(): void {
     this.frame.note('halt');
     this.frame.code.halt();

@@ -1,9 +1,10 @@
 /** Runs guest programs on one vCPU, one after the other, and collects what they report. */
-import { type GuestProgram, ReportCollector, x64 } from '../guest/index.ts';
+import { type GuestProgram, ReportCollector } from '../guest/index.ts';
 import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Mapping } from '../memory/mapping.ts';
+import { initVcpu, startProgram } from './guest-start.ts';
 import { Unexpected } from './words.ts';
 
 export interface GuestRun {
@@ -26,6 +27,11 @@ function describe(exit: Exit): string {
   }
 }
 
+function mismatch({ gpa, expected, actual }: { gpa: number; expected: bigint; actual: bigint }): string {
+  const words = `expected 0x${expected.toString(16)}, got 0x${actual.toString(16)}`;
+  return `the guest found other contents at gpa 0x${gpa.toString(16)}: ${words}`;
+}
+
 export class GuestRunner {
   readonly #vcpu: Vcpu;
   readonly #memory: Mapping;
@@ -34,16 +40,14 @@ export class GuestRunner {
   /** @param memory backs the guest's memory from gpa 0 on: programs and page tables go there. */
   constructor(vm: Vm, memory: Mapping, signal: AbortSignal) {
     this.#vcpu = vm.createVcpu();
+    initVcpu(this.#vcpu);
     this.#memory = memory;
     this.#signal = signal;
   }
 
   /** Runs a program to its halt. Unexpected for any exit that is neither a report nor the halt, and for a check that fails. */
   async run(program: GuestProgram): Promise<GuestRun> {
-    const start = x64.startState(program);
-    for (const { gpa, bytes } of start.memory) this.#memory.write(gpa, bytes);
-    this.#vcpu.x64.updateSregs(start.sregs);
-    this.#vcpu.x64.setRegs(start.regs);
+    startProgram(this.#vcpu, this.#memory, program);
     const reports = new Map<number, bigint>();
     const collector = new ReportCollector(program.reportGpa);
     for (let exits = 1; ; exits++) {
@@ -53,11 +57,18 @@ export class GuestRunner {
       const event = exit.name === 'KVM_EXIT_MMIO' ? collector.accept(exit) : undefined;
       if (event === undefined) throw new Unexpected(`the guest stopped: ${describe(exit)}`);
       if (event === 'pending') continue;
-      if (event.kind === 'report') reports.set(event.tag, event.value);
-      else if (!event.passed) {
-        const { gpa, expected, actual } = event;
-        const words = `expected 0x${expected.toString(16)}, got 0x${actual.toString(16)}`;
-        throw new Unexpected(`the guest found other contents at gpa 0x${gpa.toString(16)}: ${words}`);
+      switch (event.kind) {
+        case 'halt':
+          return { reports, exits };
+        case 'report':
+          reports.set(event.tag, event.value);
+          break;
+        case 'exception':
+          throw new Unexpected(
+            `the guest took an exception at 0x${event.pc.toString(16)} (syndrome 0x${event.syndrome.toString(16)}, address 0x${event.address.toString(16)})`,
+          );
+        case 'check':
+          if (!event.passed) throw new Unexpected(mismatch(event));
       }
     }
   }

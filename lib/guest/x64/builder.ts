@@ -14,6 +14,18 @@ export interface CpuidValues {
   readonly edx: Value;
 }
 
+export interface MapGpaRangeOptions {
+  /** The state that the range shall have. */
+  readonly private: boolean;
+  /** Preferred page size, a hint for the host (default 4K). */
+  readonly size?: '4K' | '2M' | '1G';
+  /** Further attribute bits, passed on unchanged. */
+  readonly attributes?: Integer;
+}
+
+const MAP_GPA_RANGE = 12n;
+const PAGE_SIZE_BITS = { '4K': 0n, '2M': 1n, '1G': 2n } as const;
+const ATTRIBUTE_PRIVATE = 0x10n;
 type PortSize = 1 | 2 | 4;
 const ACCUMULATOR = { 1: 'al', 2: 'ax', 4: 'eax' } as const;
 
@@ -24,6 +36,13 @@ export class X64Builder extends GuestBuilder {
   constructor(frame: ProgramFrame, reportGpa: number, generator: X64Generator) {
     super(frame, reportGpa);
     this.#generator = generator;
+  }
+
+  /** Asks the host to make `pages` 4 KiB pages private or shared (KVM_HC_MAP_GPA_RANGE); 0 means done. */
+  mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
+    const size = PAGE_SIZE_BITS[options.size ?? '4K'];
+    const attributes = size | (options.private ? ATTRIBUTE_PRIVATE : 0n) | BigInt(options.attributes ?? 0);
+    return this.hypercall(MAP_GPA_RANGE, gpa, pages, attributes);
   }
 
   /** Writes the low `size` bytes (default 4) to an I/O port: a KVM_EXIT_IO. */

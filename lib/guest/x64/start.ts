@@ -1,18 +1,13 @@
 import type { Integer } from '../numbers.ts';
 import { formatHex } from '../numbers.ts';
 import type { GuestProgram } from '../program.ts';
+import type { MemoryImage } from '../start.ts';
 import type { ModeRegisters } from './modes.ts';
 import { longMode } from './modes.ts';
 import { identityPageTables } from './paging.ts';
 
 /** Interrupts off, direction up; bit 1 always reads as one. */
 const RFLAGS_INITIAL = 2n;
-
-/** Contents for guest memory at one address. */
-export interface MemoryImage {
-  readonly gpa: number;
-  readonly bytes: Uint8Array;
-}
 
 /** Everything that a host sets before the first KVM_RUN. */
 export interface StartState {
