@@ -1,7 +1,8 @@
 /** The simulated kernel, ready to use: `new Sys(simulate())`. */
 import type { Kernel } from '../kernel/kernel.ts';
 import { kvmFactory } from './kvm/host.ts';
-import { KvmMachine, type MachineOptions } from './kvm/machine.ts';
+import type { MachineOptions } from './kvm/machine.ts';
+import { X64Machine } from './kvm/x64/machine.ts';
 import type { ProcessOptions } from './process.ts';
 import { profileOf, type SimArch, type SimRelease } from './profile.ts';
 import { simKernel } from './sim-kernel.ts';
@@ -27,5 +28,5 @@ export function simulate(options: SimulateOptions = {}): Kernel {
   const { arch = 'x64', release = NEWEST } = options;
   const profile = profileOf(release, arch);
   if (arch !== 'x64') return simKernel({ ...options, profile });
-  return simKernel({ ...options, profile, kvm: kvmFactory(new KvmMachine(profile, options)) });
+  return simKernel({ ...options, profile, kvm: kvmFactory(new X64Machine(profile, options)) });
 }

@@ -1,16 +1,20 @@
-/** What the machine and the kernel's configuration decide about KVM, besides the release. */
+/** What an architecture and the kernel's configuration decide about KVM: all that virt/kvm leaves to arch/. One subclass per architecture. */
+import type { Process } from '../process.ts';
 import { type Profile, type SimRelease, sinceRelease } from '../profile.ts';
+import type { Vcpu } from './vcpu.ts';
+import type { Vm, VmMemory } from './vm.ts';
 
-/** What protects guests. `sw-protected` is CONFIG_KVM_SW_PROTECTED_VM=y. */
-export type SimTechnology = 'sw-protected';
+/** What protects guests. `sw-protected` is CONFIG_KVM_SW_PROTECTED_VM=y on x86-64; `pkvm` is kvm-arm.mode=protected on arm64. */
+export type SimTechnology = 'sw-protected' | 'pkvm';
 
 export interface MachineOptions {
   readonly technologies?: readonly SimTechnology[];
-  /** EPT or NPT. Default: when there is a technology, since all of them need it. */
+  /** x86-64: EPT or NPT. Default: when there is a technology, since all of them need it. */
   readonly twoDimensionalPaging?: boolean;
   /**
-   * KVM itself emulates every instruction of its guests, as it does inside another virtual machine whose processor has no virtualization of
-   * its own. Then guests see only userspace_addr, never a guest_memfd, and take what cannot be reached there for MMIO. Default false.
+   * x86-64: KVM itself emulates every instruction of its guests, as it does inside another virtual machine whose processor has no
+   * virtualization of its own. Then guests see only userspace_addr, never a guest_memfd, and take what cannot be reached there for MMIO.
+   * Default false.
    */
   readonly emulatesGuests?: boolean;
   /** Physical address bits of the processor. Default 48. */
@@ -19,38 +23,47 @@ export interface MachineOptions {
   readonly cpus?: number;
 }
 
-export const VM_DEFAULT = 0;
-export const VM_SW_PROTECTED = 1;
+export interface MachineLimits {
+  readonly memslots: number;
+  /** Of one VM. */
+  readonly vcpus: number;
+  /** First id that no vCPU has. */
+  readonly vcpuIds: number;
+  /** Pages of a vCPU's descriptor: kvm_run, the ring of coalesced MMIO, on x86 the bytes of port accesses. */
+  readonly runPages: number;
+}
 
-/** Releases whose KVM knows VM types, memory attributes, guest_memfd and memory-fault exits. */
-const FIRST_WITH_TYPES = '6.8';
-const MAX_PHYSICAL_BITS = 52;
+/** What KVM_SET_USER_MEMORY_REGION is about to do. */
+export type SlotChange = 'create' | 'delete' | 'move' | 'flags';
 
-export class KvmMachine {
+/** A slot as it will be. */
+export interface SlotPlan {
+  readonly gfn: number;
+  readonly pages: number;
+  readonly flags: number;
+  /** Its guest_memfd was made with GUEST_MEMFD_FLAG_MMAP; undefined without guest_memfd. */
+  readonly mappable: boolean | undefined;
+}
+
+export abstract class KvmMachine {
   readonly profile: Profile;
   readonly technologies: ReadonlySet<SimTechnology>;
-  readonly twoDimensionalPaging: boolean;
-  readonly emulatesGuests: boolean;
-  readonly physicalBits: number;
   readonly cpus: number;
+  readonly physicalBits: number;
 
-  constructor(profile: Profile, options: MachineOptions = {}) {
-    const offered = profile.guestMemfd ? (['sw-protected'] as const) : [];
+  abstract readonly limits: MachineLimits;
+  /** First address that access_ok refuses. */
+  abstract readonly userLimit: bigint;
+  /** CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES. */
+  abstract readonly memoryAttributes: boolean;
+  /** CONFIG_KVM_GUEST_MEMFD. */
+  abstract readonly guestMemfd: boolean;
+
+  constructor(profile: Profile, technologies: readonly SimTechnology[], options: MachineOptions) {
     this.profile = profile;
-    this.technologies = new Set(options.technologies ?? offered);
-    if (this.technologies.has('sw-protected') && !profile.guestMemfd) {
-      throw new RangeError(`Linux ${profile.release} has no software-protected VMs: they came with 6.8`);
-    }
-    this.twoDimensionalPaging = options.twoDimensionalPaging ?? this.technologies.size > 0;
-    if (!this.twoDimensionalPaging && this.technologies.size > 0) {
-      throw new RangeError('software-protected VMs need two-dimensional paging');
-    }
-    this.emulatesGuests = options.emulatesGuests ?? false;
-    if (this.emulatesGuests && this.technologies.size > 0) {
-      throw new RangeError('a KVM that emulates its guests has no private memory');
-    }
-    this.physicalBits = options.physicalBits ?? 48;
+    this.technologies = new Set(technologies);
     this.cpus = options.cpus ?? 4;
+    this.physicalBits = options.physicalBits ?? 48;
   }
 
   since(release: string): boolean {
@@ -61,51 +74,26 @@ export class KvmMachine {
     return this.profile.release;
   }
 
-  /** KVM_CAP_VM_TYPES: absent before 6.8, when KVM_CREATE_VM on x86 took type 0 only. */
-  get vmTypes(): number {
-    return (1 << VM_DEFAULT) | (this.technologies.has('sw-protected') ? 1 << VM_SW_PROTECTED : 0);
-  }
-
-  get knowsVmTypes(): boolean {
-    return this.since(FIRST_WITH_TYPES);
-  }
-
-  /** CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES: selected by what needs it. */
-  get memoryAttributes(): boolean {
-    return this.technologies.size > 0;
-  }
-
-  /** CONFIG_KVM_PRIVATE_MEM, selected like the attributes; since 6.18 CONFIG_KVM_GUEST_MEMFD, which x86-64 always has. */
-  get guestMemfd(): boolean {
-    return this.profile.guestMemfdMmap || this.technologies.size > 0;
-  }
-
+  /** KVM_CREATE_VM takes the type: 0, or a negated errno. */
+  abstract judgeType(type: bigint): number;
   /** kvm_arch_has_private_mem. */
-  hasPrivateMemory(type: number): boolean {
-    return type === VM_SW_PROTECTED;
-  }
-
-  /** Without CONFIG_KVM_SMM one; before 6.2 x86 always had the second, for system management mode. */
-  addressSpaces(): number {
-    return this.since('6.2') ? 1 : 2;
-  }
-
-  /** First gfn that no VM can have. kvm_mmu_max_gfn: shadow paging is not bound to the host's address width. */
-  get gfnLimit(): number {
-    return 2 ** ((this.twoDimensionalPaging ? this.physicalBits : MAX_PHYSICAL_BITS) - 12);
-  }
-
-  /**
-   * First address that access_ok refuses: between 6.4 and 6.11 only the sign bit was looked at, before and after that it is TASK_SIZE_MAX.
-   * arch/x86/include/asm/uaccess_64.h
-   */
-  get userLimit(): bigint {
-    const signOnly = this.since('6.4') && !this.since('6.12');
-    return signOnly ? (1n << 63n) - 1n : (1n << 47n) - 4096n;
-  }
-
-  /** Since 6.14 kvm_run.hypercall.ret is 0 at the exit; before, it was what had been there. */
-  get presetsHypercallResult(): boolean {
-    return this.since('6.14');
-  }
+  abstract hasPrivateMemory(type: number): boolean;
+  abstract addressSpaces(type: number): number;
+  /** Whether a VM's slots take KVM_MEM_GUEST_MEMFD. */
+  abstract takesGuestMemfd(type: number): boolean;
+  /** GUEST_MEMFD_FLAG bits; those that any VM could take without a type. */
+  abstract guestMemfdFlags(type: number | undefined): number;
+  /** KVM_CHECK_EXTENSION; without a type for /dev/kvm. */
+  abstract extension(capability: number, type: number | undefined): number;
+  /** Requests of /dev/kvm that virt/kvm does not know; undefined when nobody does. */
+  abstract deviceRequest(process: Process, request: number, arg: bigint): number | undefined;
+  /** Requests of a VM that virt/kvm does not know: a result, or the errno for unknown ones. */
+  abstract vmRequest(vm: Vm, request: number, arg: bigint): number;
+  /** kvm_vm_ioctl_enable_cap: a result, or -EINVAL. */
+  abstract enableCapability(vm: Vm, capability: number, args: readonly bigint[]): number;
+  /** kvm_arch_prepare_memory_region. */
+  abstract prepareSlot(vm: Vm, change: SlotChange, plan: SlotPlan): number;
+  abstract createVm(process: Process, type: number): Vm;
+  abstract createMemory(vm: Vm): VmMemory;
+  abstract createVcpu(vm: Vm, id: number): Vcpu;
 }

@@ -6,6 +6,7 @@ import { EBADF, EEXIST, EINVAL } from '../errno.ts';
 import { IntervalMap } from '../interval-map.ts';
 import { PAGE_SHIFT } from '../page.ts';
 import { DirtyLog } from './dirty-log.ts';
+import type { SlotChange, SlotPlan } from './machine.ts';
 import {
   type BindableFile,
   KVM_MEM_GUEST_MEMFD,
@@ -18,8 +19,8 @@ import { checkRequest, type RequestRules } from './slot-checks.ts';
 
 /** What differs between kernels and VM types. */
 export interface SlotRules extends RequestRules {
-  /** First gfn that the VM cannot have. */
-  readonly gfnLimit: number;
+  /** What the architecture says last: 0, or a negated errno. */
+  readonly prepare: (change: SlotChange, plan: SlotPlan) => number;
   /** Since 7.2 EEXIST, tested after the architecture's checks; before EINVAL, tested with the file. */
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
@@ -93,6 +94,8 @@ export class MemslotTable {
   }
 
   #delete(slot: Memslot, space: Space): number {
+    const unfit = this.#rules.prepare('delete', planOf(slot, slot.gfn, slot.flags));
+    if (unfit !== 0) return unfit;
     space.remove(slot);
     space.byId.delete(slot.id);
     this.#logs.delete(slot);
@@ -108,9 +111,10 @@ export class MemslotTable {
     const filePage = Number((request.file?.offset ?? 0n) >> PAGE_SHIFT);
     const file = this.#fileFor(request, filePage, pages);
     if (typeof file === 'number') return file;
-    if (gfn + pages > this.#rules.gfnLimit) return -EINVAL;
-    if (file?.isBound(filePage, filePage + pages)) return -EEXIST;
     const { flags, hva } = request;
+    const unfit = this.#rules.prepare('create', { gfn, pages, flags, mappable: file?.mappable });
+    if (unfit !== 0) return unfit;
+    if (file?.isBound(filePage, filePage + pages)) return -EEXIST;
     const id = request.slot & MAX_ID;
     const slot = new Memslot({ id, space: request.slot >>> 16, gfn, pages, hva, flags, filePage, file });
     file?.bind(filePage, filePage + pages, slot);
@@ -145,7 +149,10 @@ export class MemslotTable {
     if (gfn === old.gfn && flags === old.flags) return 0;
     if (gfn !== old.gfn) {
       if (space.isTaken(gfn, pages, old)) return -EEXIST;
-      if (gfn + pages > this.#rules.gfnLimit) return -EINVAL;
+    }
+    const unfit = this.#rules.prepare(gfn === old.gfn ? 'flags' : 'move', planOf(old, gfn, flags));
+    if (unfit !== 0) return unfit;
+    if (gfn !== old.gfn) {
       space.remove(old);
       old.gfn = gfn;
       space.place(old);
@@ -158,3 +165,11 @@ export class MemslotTable {
     return 0;
   }
 }
+
+/** The slot with another place or other flags. */
+const planOf = (slot: Memslot, gfn: number, flags: number): SlotPlan => ({
+  gfn,
+  pages: slot.pages,
+  flags,
+  mappable: slot.hasFile ? slot.gmemOnly : undefined,
+});

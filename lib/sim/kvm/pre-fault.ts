@@ -8,17 +8,18 @@ import type { Vcpu } from './vcpu.ts';
 const AT = kvm_pre_fault_memory.offsets;
 const WRAP = 1n << 64n;
 
-export function preFault(vcpu: Vcpu, arg: bigint): number {
+/** @param paged whether the guest's memory has page tables of its own to fill: without, there is nothing to do in advance. */
+export function preFault(vcpu: Vcpu, arg: bigint, paged: boolean): number {
   const { user } = vcpu.vm.process;
   const bytes = user.read(arg, kvm_pre_fault_memory.size);
   if (bytes === undefined) return -EFAULT;
   const range = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const result = faultRange(vcpu, range);
+  const result = faultRange(vcpu, range, paged);
   // What is left is told also when nothing was done.
   return user.write(arg, bytes) ? result : -EFAULT;
 }
 
-function faultRange(vcpu: Vcpu, range: DataView): number {
+function faultRange(vcpu: Vcpu, range: DataView, paged: boolean): number {
   const gpa = range.getBigUint64(AT.gpa, true);
   const size = range.getBigUint64(AT.size, true);
   if (range.getBigUint64(AT.flags, true) !== 0n) return -EINVAL;
@@ -26,7 +27,7 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
   let done = 0n;
   let result = 0;
   while (done < size) {
-    result = faultPage(vcpu, pageOf(gpa + done));
+    result = paged ? faultPage(vcpu, pageOf(gpa + done)) : -EOPNOTSUPP;
     if (result < 0) break;
     done += BigInt(PAGE_SIZE);
   }
@@ -37,7 +38,6 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
 
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
 function faultPage({ vm, page }: Vcpu, gfn: number): number {
-  if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
   const found = vm.memory.page(gfn, 'read');
   if (found instanceof Uint8Array) return 0;
   if (found.kind === 'mmio') return -ENOENT;

@@ -6,7 +6,6 @@ import {
   KVM_ENABLE_CAP,
   KVM_GET_DIRTY_LOG,
   KVM_SET_MEMORY_ATTRIBUTES,
-  KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
   KVM_SET_USER_MEMORY_REGION2,
   kvm_create_guest_memfd,
@@ -16,19 +15,14 @@ import {
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
 } from '../../uapi/index.ts';
-import { KVM_CAP } from '../../uapi/kvm-caps.ts';
-import { EFAULT, EINVAL, ENOENT, ENOTTY } from '../errno.ts';
+import { EFAULT, EINVAL, ENOENT } from '../errno.ts';
 import type { SimFile } from '../file.ts';
-import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
+import { checkExtension } from './capabilities.ts';
 import { KvmFile } from './kvm-file.ts';
-import { MEMSLOTS } from './limits.ts';
 import type { RegionRequest } from './slot.ts';
 import type { Vm } from './vm.ts';
 
 type Handler = (vm: Vm, arg: bigint) => number;
-
-/** The three pages of the task-state segment must end below 4 GiB. */
-const LAST_TSS = 0xffff_d000n;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -75,7 +69,7 @@ function createGuestMemfd(vm: Vm, struct: DataView): number {
 function getDirtyLog(vm: Vm, struct: DataView): number {
   const at = kvm_dirty_log.offsets;
   const number = struct.getUint32(at.slot, true);
-  if (number >>> 16 >= vm.addressSpaces || (number & 0xffff) >= MEMSLOTS) return -EINVAL;
+  if (number >>> 16 >= vm.addressSpaces || (number & 0xffff) >= vm.machine.limits.memslots) return -EINVAL;
   const slot = vm.slots.byId(number);
   const log = slot === undefined ? undefined : vm.slots.logOf(slot);
   if (log === undefined) return -ENOENT;
@@ -88,19 +82,9 @@ function getDirtyLog(vm: Vm, struct: DataView): number {
 function enableCap(vm: Vm, struct: DataView): number {
   const at = kvm_enable_cap.offsets;
   if (struct.getUint32(at.flags, true) !== 0) return -EINVAL;
-  if (struct.getUint32(at.cap, true) !== KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL) return -EINVAL;
-  const mask = struct.getBigUint64(at.args, true);
-  if ((mask & ~EXIT_HYPERCALL_MASK) !== 0n) return -EINVAL;
-  vm.exitHypercalls = mask;
-  return 0;
+  const args = kvm_enable_cap.decode(new Uint8Array(struct.buffer, struct.byteOffset, struct.byteLength)).args;
+  return vm.machine.enableCapability(vm, struct.getUint32(at.cap, true), args);
 }
-
-/** KVM_SET_IDENTITY_MAP_ADDR: where a page table for guests without paging goes, on processors that need one. Not once there are vCPUs. */
-function setIdentityMap(vm: Vm): number {
-  return vm.vcpuCount > 0 ? -EINVAL : 0;
-}
-
-const KVM_SET_IDENTITY_MAP_ADDR = 0x4008ae48;
 
 const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [KVM_CHECK_EXTENSION.request, (vm, arg) => checkExtension(vm.machine, arg, vm.type)],
@@ -110,9 +94,6 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
     withStruct(kvm_userspace_memory_region.size, (vm, struct) => vm.setRegion(region(struct))),
   ],
   [KVM_GET_DIRTY_LOG.request, withStruct(kvm_dirty_log.size, getDirtyLog)],
-  // The segment is for processors that cannot run real-mode guests by themselves; there it would take a slot.
-  [KVM_SET_TSS_ADDR.request, (_vm, arg) => (arg > LAST_TSS ? -EINVAL : 0)],
-  [KVM_SET_IDENTITY_MAP_ADDR, withStruct(8, setIdentityMap)],
 ]);
 
 /** Requests that a configuration or a release may lack. */
@@ -145,7 +126,7 @@ export class VmFile extends KvmFile {
     const { vm } = this;
     if (request === KVM_CREATE_VCPU.request) return this.#createVcpu(arg);
     const handler = HANDLERS.get(request) ?? newerHandler(vm, request);
-    return handler === undefined ? -ENOTTY : handler(vm, arg);
+    return handler === undefined ? vm.machine.vmRequest(vm, request, arg) : handler(vm, arg);
   }
 
   #createVcpu(arg: bigint): number {

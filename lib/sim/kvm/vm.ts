@@ -3,14 +3,19 @@ import { EEXIST, EINVAL } from '../errno.ts';
 import { GuestMemfdFile } from '../files/guest-memfd.ts';
 import { isAligned } from '../page.ts';
 import type { Process } from '../process.ts';
+import type { GuestBus } from '../vcpu/bus.ts';
 import { MemoryAttributes } from './attributes.ts';
-import { ATTRIBUTE_PRIVATE, guestMemfdFlags, takesGuestMemfd } from './capabilities.ts';
+import { ATTRIBUTE_PRIVATE } from './capabilities.ts';
 import { GmemBindings } from './gmem-bindings.ts';
-import { GuestMemory } from './guest-memory.ts';
-import { MAX_VCPU_ID, MAX_VCPUS } from './limits.ts';
 import type { KvmMachine } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, RegionRequest } from './slot.ts';
+
+/** Guest-physical memory of one VM. */
+export interface VmMemory extends GuestBus {
+  /** A slot, an attribute or a page of a bound file is no longer what it was. */
+  changed(): void;
+}
 
 export class Vm {
   readonly machine: KvmMachine;
@@ -19,7 +24,7 @@ export class Vm {
   readonly addressSpaces: number;
   readonly slots: MemslotTable;
   readonly attributes: MemoryAttributes;
-  readonly memory: GuestMemory;
+  readonly memory: VmMemory;
   /** Hypercalls that userspace answers: a mask of 1 << number. */
   exitHypercalls = 0n;
   /** Some slot came to be once: without, shadow paging has no page to work with. */
@@ -33,29 +38,23 @@ export class Vm {
     this.type = type;
     const hasPrivate = machine.hasPrivateMemory(type);
     const changed = (): void => this.memory.changed();
-    this.addressSpaces = hasPrivate ? 1 : machine.addressSpaces();
+    this.addressSpaces = machine.addressSpaces(type);
     this.attributes = new MemoryAttributes(hasPrivate ? BigInt(ATTRIBUTE_PRIVATE) : 0n, changed);
     this.slots = new MemslotTable(
       {
         addressSpaces: this.addressSpaces,
         userLimit: machine.userLimit,
         readonlyMemory: true,
-        guestMemfd: takesGuestMemfd(machine, type),
-        gfnLimit: machine.gfnLimit,
+        guestMemfd: machine.takesGuestMemfd(type),
+        memslots: machine.limits.memslots,
+        prepare: (change, plan) => machine.prepareSlot(this, change, plan),
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
         fileOf: (fd) => this.#fileOf(fd),
       },
       changed,
     );
-    const { slots, attributes } = this;
-    this.memory = new GuestMemory({
-      slots,
-      attributes,
-      space: process.space,
-      hasPrivate,
-      emulated: machine.emulatesGuests,
-    });
+    this.memory = machine.createMemory(this);
   }
 
   #fileOf(fd: number): BindableFile | undefined | null {
@@ -72,7 +71,7 @@ export class Vm {
   /** KVM_CREATE_GUEST_MEMFD: the descriptor, which is not close-on-exec, or a negated errno. */
   createGuestMemfd(size: bigint, flags: bigint): number {
     const { machine, process } = this;
-    if ((flags & ~BigInt(guestMemfdFlags(machine, this.type))) !== 0n) return -EINVAL;
+    if ((flags & ~BigInt(machine.guestMemfdFlags(this.type))) !== 0n) return -EINVAL;
     if (BigInt.asIntN(64, size) <= 0n || !isAligned(size)) return -EINVAL;
     const reserved = process.fds.next();
     if (reserved < 0) return reserved;
@@ -92,7 +91,8 @@ export class Vm {
 
   /** The id of a vCPU to be: 0, or a negated errno. */
   reserveVcpu(id: bigint): number {
-    if (id >= BigInt(MAX_VCPU_ID) || this.#vcpuIds.size >= MAX_VCPUS) return -EINVAL;
+    const { vcpus, vcpuIds } = this.machine.limits;
+    if (id >= BigInt(vcpuIds) || this.#vcpuIds.size >= vcpus) return -EINVAL;
     if (this.#vcpuIds.has(Number(id))) return -EEXIST;
     this.#vcpuIds.add(Number(id));
     return 0;

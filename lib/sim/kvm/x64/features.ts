@@ -1,7 +1,7 @@
 /** What the simulated processor has: KVM_GET_SUPPORTED_CPUID and KVM_GET_MSR_INDEX_LIST. */
-import { kvm_cpuid_entry2 } from '../../uapi/kvm-x86-cpuid.ts';
-import { type CpuidEntry, X64Cpu } from '../x64/index.ts';
-import type { KvmMachine } from './machine.ts';
+import { kvm_cpuid_entry2 } from '../../../uapi/kvm-x86-cpuid.ts';
+import { type CpuidEntry, X64Cpu } from '../../x64/index.ts';
+import type { X64Machine } from './machine.ts';
 
 const GENUINE_INTEL = { ebx: 0x756e_6547, edx: 0x4965_6e69, ecx: 0x6c65_746e };
 const KVM_SIGNATURE = { ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d };
@@ -22,7 +22,7 @@ function leaf(number: number, values: Partial<Omit<CpuidEntry, 'function'>> = {}
   return { function: number, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0, ...values };
 }
 
-export function supportedCpuid({ physicalBits }: KvmMachine): { readonly bytes: Uint8Array; readonly count: number } {
+export function supportedCpuid({ physicalBits }: X64Machine): { readonly bytes: Uint8Array; readonly count: number } {
   const leaves = [
     leaf(0, { eax: 1, ...GENUINE_INTEL }),
     leaf(1, { eax: SIGNATURE, ecx: LEAF_1_ECX, edx: LEAF_1_EDX }),
