@@ -1,5 +1,6 @@
 /** The simulated kernel, ready to use: `new Sys(simulate())`. */
 import type { Kernel } from '../kernel/kernel.ts';
+import { Arm64Machine } from './kvm/arm64/machine.ts';
 import { kvmFactory } from './kvm/host.ts';
 import type { MachineOptions } from './kvm/machine.ts';
 import { X64Machine } from './kvm/x64/machine.ts';
@@ -11,7 +12,7 @@ export type { SimTechnology } from './kvm/machine.ts';
 export type { SimArch, SimRelease } from './profile.ts';
 
 export interface SimulateOptions extends MachineOptions, Omit<ProcessOptions, 'profile'> {
-  /** Default x64. On arm64 there is no /dev/kvm: its vCPUs are not simulated yet. */
+  /** Default x64. arm64 is simulated as of Linux 7.3. */
   readonly arch?: SimArch;
   /** Which release is imitated. Default: the newest, 7.3. */
   readonly release?: SimRelease;
@@ -27,6 +28,6 @@ const NEWEST: SimRelease = '7.3';
 export function simulate(options: SimulateOptions = {}): Kernel {
   const { arch = 'x64', release = NEWEST } = options;
   const profile = profileOf(release, arch);
-  if (arch !== 'x64') return simKernel({ ...options, profile });
-  return simKernel({ ...options, profile, kvm: kvmFactory(new X64Machine(profile, options)) });
+  const machine = arch === 'arm64' ? new Arm64Machine(profile, options) : new X64Machine(profile, options);
+  return simKernel({ ...options, profile, kvm: kvmFactory(machine) });
 }

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Backend } from '../../kernel/select.ts';
 import { lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
-import { SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
+import { SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
@@ -14,6 +14,7 @@ interface LifecycleCommandOptions extends CommonOptions {
   readonly backend: Backend;
   readonly size: number;
   readonly release?: SimRelease;
+  readonly arch?: SimArch;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -81,10 +82,11 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 }
 
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
-  const { backend, design, technology, release } = options;
+  const { backend, design, technology, release, arch } = options;
   const { sys, why } = session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
+    arch,
     simulate: release === undefined ? {} : { release },
   });
   const progress = process.stderr.isTTY === true && !session.json;
@@ -114,6 +116,7 @@ export function addLifecycle(program: Command): void {
     .option('--technology <name>', 'none', 'none')
     .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
     .addOption(new Option('--release <version>', 'the kernel that a simulation imitates').choices(SIM_RELEASES))
+    .addOption(new Option('--arch <name>', 'the architecture of the kernel: default any').choices(SIM_ARCHES))
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)
     .option('--json', 'one JSON document on stdout, everything else on stderr')
     .option('--trace [file]', 'every system call: lines on stderr, or JSON lines into --trace=FILE')

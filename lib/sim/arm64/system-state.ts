@@ -4,6 +4,8 @@ import { SYSTEM_REGISTERS as S } from '../../guest/a64/system-registers.ts';
 /** With M, C and I clear, and the bits set that always read as one. */
 const SCTLR_RESET = 0x00c5_0078n;
 const SCTLR_MMU = 1n;
+/** What KVM puts where the architecture leaves a reset value open: reset_unknown. */
+const UNKNOWN = 0x1de7_ec7e_dbad_c0den;
 /** Implementer 0: software. No conclusion is to be drawn from it. */
 const MIDR = 0x000f_0000n;
 const MPIDR_RES1 = 0x8000_0000n;
@@ -15,36 +17,40 @@ const PLAIN = [
   ...([S.tpidr_el1, S.tpidr_el0, S.tpidrro_el0] as const),
 ] as const;
 
+const RESET_TO_ZERO: ReadonlySet<number> = new Set([S.tcr_el1, S.contextidr_el1]);
+
 /** Readable, and writable except the last, at EL0. */
 const AT_EL0: ReadonlySet<number> = new Set([S.tpidr_el0, S.nzcv, S.cntvct_el0, S.cntfrq_el0, S.tpidrro_el0]);
 const READ_ONLY_AT_EL0: ReadonlySet<number> = new Set([S.cntvct_el0, S.cntfrq_el0, S.tpidrro_el0]);
 
 export class SystemState {
-  readonly #mpidr: bigint;
+  readonly #resetMpidr: bigint;
+  mpidr = 0n;
   readonly #plain = new Map<number, bigint>();
   sctlr = SCTLR_RESET;
   vbar = 0n;
-  esr = 0n;
+  esr = UNKNOWN;
   elr = 0n;
   spsr = 0n;
-  far = 0n;
+  far = UNKNOWN;
   /** CNTVCT_EL0: counts executed instructions, so that runs can be repeated exactly. */
   counter: () => bigint = () => 0n;
 
   /** @param id of the vCPU: 16 in a cluster. reset_mpidr */
   constructor(id: number) {
-    this.#mpidr = MPIDR_RES1 | BigInt((id & 15) | (((id >> 4) & 0xff) << 8) | (((id >> 12) & 0xff) << 16));
+    this.#resetMpidr = MPIDR_RES1 | BigInt((id & 15) | (((id >> 4) & 0xff) << 8) | (((id >> 12) & 0xff) << 16));
     this.reset();
   }
 
   reset(): void {
     this.sctlr = SCTLR_RESET;
     this.vbar = 0n;
-    this.esr = 0n;
+    this.esr = UNKNOWN;
     this.elr = 0n;
     this.spsr = 0n;
-    this.far = 0n;
-    for (const id of PLAIN) this.#plain.set(id, 0n);
+    this.far = UNKNOWN;
+    this.mpidr = this.#resetMpidr;
+    for (const id of PLAIN) this.#plain.set(id, RESET_TO_ZERO.has(id) ? 0n : UNKNOWN);
   }
 
   /** Translation is on: beyond this simulation. */
@@ -63,7 +69,7 @@ export class SystemState {
       case S.midr_el1:
         return MIDR;
       case S.mpidr_el1:
-        return this.#mpidr;
+        return this.mpidr;
       case S.sctlr_el1:
         return this.sctlr;
       case S.vbar_el1:

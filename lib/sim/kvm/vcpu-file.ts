@@ -17,6 +17,11 @@ export class VcpuFile extends KvmFile {
     this.vcpu = vcpu;
     this.#runner = runner;
     this.pages = vcpu.page.store;
+    vcpu.vm.retain();
+  }
+
+  protected override release(): void {
+    this.vcpu.vm.drop();
   }
 
   override get mappable(): boolean {

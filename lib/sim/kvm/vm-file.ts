@@ -120,6 +120,11 @@ export class VmFile extends KvmFile {
     super(ino);
     this.vm = vm;
     this.#makeVcpu = makeVcpu;
+    vm.retain();
+  }
+
+  protected override release(): void {
+    this.vm.drop();
   }
 
   override ioctl(request: number, arg: bigint): number {

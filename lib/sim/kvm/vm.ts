@@ -31,6 +31,7 @@ export class Vm {
   hadSlots = false;
   readonly #files = new Map<unknown, GmemBindings>();
   readonly #vcpuIds = new Set<number>();
+  #references = 0;
 
   constructor(machine: KvmMachine, process: Process, type: number) {
     this.machine = machine;
@@ -106,4 +107,17 @@ export class Vm {
   releaseVcpu(id: number): void {
     this.#vcpuIds.delete(id);
   }
+
+  /** One more descriptor that refers to it: its own, or a vCPU's. */
+  retain(): void {
+    this.#references++;
+  }
+
+  drop(): void {
+    this.#references--;
+    if (this.#references === 0) this.release();
+  }
+
+  /** kvm_destroy_vm. */
+  protected release(): void {}
 }

@@ -93,9 +93,9 @@ describe('random programs', () => {
         const ram = new Ram(0x1_0000);
         const model = start(registers, flags);
         for (let i = 0; i < 0x4000; i++) ram.bytes[DATA - 0x2000 + i] = model.memory.getUint8(DATA - 0x2000 + i);
-        words.forEach((word, i) => ram.view.setUint32(CODE + 4 * i, word, true));
+        for (const [i, word] of words.entries()) ram.view.setUint32(CODE + 4 * i, word, true);
         const cpu = new A64Cpu(0, LIMITS);
-        model.x.forEach((value, i) => setPair(cpu.state.r, 2 * i, value));
+        for (const [i, value] of model.x.entries()) setPair(cpu.state.r, 2 * i, value);
         cpu.state.pstate = 0x3c5n | (BigInt(flags) << 28n);
         cpu.state.setStack(1, model.sp);
         setPair(cpu.state.r, PC, BigInt(CODE));
