@@ -1,11 +1,12 @@
 /** KVM_CHECK_EXTENSION of arm64: what the simulation can do. arch/arm64/kvm/arm.c, kvm_vm_ioctl_check_extension */
 import { KVM_CAP } from '../../../uapi/kvm-caps.ts';
+import { EINVAL } from '../../errno.ts';
 import { lookUp } from '../capabilities.ts';
 import type { Arm64Machine } from './machine.ts';
 
 const C = KVM_CAP.value;
 
-type Answer = number | ((machine: Arm64Machine) => number);
+type Answer = number | ((machine: Arm64Machine, type: number | undefined) => number);
 
 const TABLE: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [C.KVM_CAP_USER_MEMORY, 1],
@@ -24,6 +25,8 @@ const TABLE: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [C.KVM_CAP_MAX_VCPU_ID, (machine) => machine.limits.vcpus],
   [C.KVM_CAP_ARM_VM_IPA_SIZE, (machine) => machine.physicalBits],
   [C.KVM_CAP_SYSTEM_EVENT_DATA, 1],
+  // Asked of the system they are refused.
+  [C.KVM_CAP_MSI_DEVID, (_, type) => (type === undefined ? -EINVAL : 0)],
 ]);
 
 /** kvm_pkvm_ext_allowed: what is left for a protected VM. Those that virt/kvm answers itself are not asked about. */
@@ -33,6 +36,7 @@ const PROTECTED: ReadonlySet<number> = new Set([
   C.KVM_CAP_NR_VCPUS,
   C.KVM_CAP_MAX_VCPUS,
   C.KVM_CAP_MAX_VCPU_ID,
+  C.KVM_CAP_MSI_DEVID,
   C.KVM_CAP_ARM_VM_IPA_SIZE,
 ]);
 /** Answered by virt/kvm, which does not ask about protection. */
