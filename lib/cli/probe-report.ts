@@ -77,9 +77,11 @@ export function probe(sys: Sys): ProbeReport {
     return withoutKvm(sys, `${error.missing}: ${error.reason}`, error.nextStep);
   }
   try {
-    const capabilities = Object.entries(KVM_CAP.value).map(
-      ([name, number]) => [name, kvm.checkExtension(number)] as const,
-    );
+    // arm64 refuses a few at system scope: they mean something for a VM only.
+    const capabilities = Object.entries(KVM_CAP.value).flatMap(([name, number]) => {
+      const answer = kvm.raw.checkExtension(number);
+      return answer.ok ? [[name, answer.value] as const] : [];
+    });
     const types = vmTypeNames(kvm);
     return {
       kernel: sys.kernel.release,

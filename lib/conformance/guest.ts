@@ -24,7 +24,7 @@ export interface GuestOptions {
   readonly slot?: number;
 }
 
-type Write = Parameters<typeof program>[1];
+type Write = Parameters<typeof program<'x64'>>[1];
 
 /** What a run gave until an exit that is no report. */
 export interface GuestRun {

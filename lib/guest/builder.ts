@@ -2,11 +2,10 @@ import { ControlFlow } from './control-flow.ts';
 import type { ProgramFrame } from './frame.ts';
 import type { AccessSize } from './generator.ts';
 import type { Integer } from './numbers.ts';
-import { formatHex, toGpa, toRange, toUnsigned } from './numbers.ts';
+import { formatHex, toRange, toUnsigned } from './numbers.ts';
 import type { Pattern } from './pattern.ts';
 import { patternUnits } from './pattern.ts';
 import { CHECK_TAGS, FIRST_RESERVED_TAG, reportAddress } from './report.ts';
-import { SHARED_ALIAS } from './technology.ts';
 import type { Operand } from './value.ts';
 import { Value } from './value.ts';
 
@@ -24,19 +23,6 @@ export interface AccessOptions {
   /** Bytes: 1, 2, 4 or 8 (default 8). Loads of fewer than 8 are zero-extended. */
   readonly size?: AccessSize;
 }
-
-export interface MapGpaRangeOptions {
-  /** The state that the range shall have. */
-  readonly private: boolean;
-  /** Preferred page size, a hint for the host (default 4K). */
-  readonly size?: '4K' | '2M' | '1G';
-  /** Further attribute bits, passed on unchanged. */
-  readonly attributes?: Integer;
-}
-
-const MAP_GPA_RANGE = 12n;
-const PAGE_SIZE_BITS = { '4K': 0n, '2M': 1n, '1G': 2n } as const;
-const ATTRIBUTE_PRIVATE = 0x10n;
 
 /** What a guest program can do on any architecture. Addresses are guest physical; numbers are 64 bits, unsigned. */
 export class GuestBuilder extends ControlFlow {
@@ -164,7 +150,7 @@ export class GuestBuilder extends ControlFlow {
     );
   }
 
-  /** Hypercall with up to four parameters; the value is what the hypervisor answers. */
+  /** Hypercall with up to four parameters (arm64: six, by SMCCC); the value is what the hypervisor answers. */
   hypercall(number: Integer, ...parameters: readonly Operand[]): Value {
     const constant = toUnsigned(number, 64, 'hypercall number');
     const sources = parameters.map((parameter, i) => this.frame.source(parameter, `hypercall parameter ${i + 1}`));
@@ -174,28 +160,13 @@ export class GuestBuilder extends ControlFlow {
     return result;
   }
 
-  /** Asks the host to make `pages` 4 KiB pages private or shared (KVM_HC_MAP_GPA_RANGE); 0 means done. */
-  mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
-    const size = PAGE_SIZE_BITS[options.size ?? '4K'];
-    const attributes = size | (options.private ? ATTRIBUTE_PRIVATE : 0n) | BigInt(options.attributes ?? 0);
-    return this.hypercall(MAP_GPA_RANGE, gpa, pages, attributes);
-  }
-
-  /**
-   * The address at which a protected guest reaches the shared side of `gpa`; plain guests have none. For constants a number, for values a
-   * value.
-   */
-  shared(gpa: Operand): Operand {
-    return gpa instanceof Value ? gpa.add(SHARED_ALIAS) : toGpa(gpa, 'shared gpa') + SHARED_ALIAS;
-  }
-
   /** All memory accesses before it happen before all behind it. */
   fence(): void {
     this.frame.note('fence');
     this.frame.code.fence();
   }
 
-  /** Ends the program: the vCPU halts, and halts again whenever it is run again. */
+  /** Ends the program: a KVM_EXIT_HLT, on arm64 a store with HALT_TAG; again whenever the vCPU is run again. */
   halt(): void {
     this.frame.note('halt');
     this.frame.code.halt();

@@ -1,19 +1,30 @@
+import { A64Builder } from './a64/builder.ts';
+import { disassemble as disassembleA64 } from './a64/disassemble.ts';
+import { A64Generator } from './a64/generator.ts';
 import type { ProgramCheck } from './builder.ts';
 import { ProgramFrame, type ProgramNote } from './frame.ts';
+import type { CodeGenerator } from './generator.ts';
 import type { GpaRange, Integer } from './numbers.ts';
 import { mergeRanges, toGpa, toRange } from './numbers.ts';
 import { REPORT_GPA, REPORT_WINDOW_SIZE } from './report.ts';
 import type { GuestTechnology } from './technology.ts';
 import { X64Builder } from './x64/builder.ts';
-import { disassemble } from './x64/disassemble.ts';
+import { disassemble as disassembleX64 } from './x64/disassemble.ts';
 import type { HypercallInstruction } from './x64/generator.ts';
 import { X64Generator } from './x64/generator.ts';
 
 /** Reachable from every mode, above the usual place of page tables, below the legacy hole. */
 export const DEFAULT_BASE = 0x10000;
 
-export interface ProgramOptions {
-  readonly arch: 'x64';
+/** What writes the programs of each architecture. */
+export interface Builders {
+  readonly x64: X64Builder;
+  readonly arm64: A64Builder;
+}
+export type GuestArch = keyof Builders;
+
+export interface ProgramOptions<A extends GuestArch = 'x64'> {
+  readonly arch: A;
   /** Where the first byte will be placed (default {@link DEFAULT_BASE}). Programs run at that address only. */
   readonly base?: Integer;
   /**
@@ -21,7 +32,7 @@ export interface ProgramOptions {
    * the end go the technology's own way. It must be what the VM is: the instructions differ.
    */
   readonly technology?: GuestTechnology;
-  /** Default `vmcall` (Intel); processors of AMD know `vmmcall`, which SEV guests have by default. */
+  /** x86-64: default `vmcall` (Intel); processors of AMD know `vmmcall`, which SEV guests have by default. */
   readonly hypercall?: HypercallInstruction;
   /** Start of the report window: page-aligned, and no memslot may back it (default {@link REPORT_GPA}). */
   readonly reportGpa?: Integer;
@@ -29,7 +40,7 @@ export interface ProgramOptions {
 
 /** A finished program: bytes for guest memory and what a host must know to run them. */
 export interface GuestProgram {
-  readonly arch: 'x64';
+  readonly arch: GuestArch;
   readonly technology: GuestTechnology;
   /** The vCPU runs 64-bit code with guest physical = virtual addresses. */
   readonly mode: 64;
@@ -51,6 +62,28 @@ export interface GuestProgram {
   readonly notes: readonly ProgramNote[];
 }
 
+interface Kit<B> {
+  readonly frame: ProgramFrame;
+  readonly builder: B;
+  readonly finish: CodeGenerator['finish'];
+}
+
+type KitMaker<B> = (base: number, reportGpa: number, options: ProgramOptions<GuestArch>) => Kit<B>;
+
+const KITS: { readonly [A in GuestArch]: KitMaker<Builders[A]> } = {
+  x64: (base, reportGpa, { technology = 'none', hypercall = technology.startsWith('sev') ? 'vmmcall' : 'vmcall' }) => {
+    const generator = new X64Generator(base, hypercall, technology);
+    const frame = new ProgramFrame(generator);
+    const builder = new X64Builder(frame, reportGpa, generator, technology);
+    return { frame, builder, finish: (slots) => generator.finish(slots) };
+  },
+  arm64: (base, reportGpa) => {
+    const generator = new A64Generator(base, reportGpa);
+    const frame = new ProgramFrame(generator);
+    return { frame, builder: new A64Builder(frame, reportGpa, generator), finish: (slots) => generator.finish(slots) };
+  },
+};
+
 /**
  * Writes a program: `write` is called once and its operations become code in the order in which they are called. A
  * `halt` at the end is added.
@@ -62,24 +95,23 @@ export interface GuestProgram {
  *
  * Throws RangeError for addresses and numbers out of range.
  */
-export function program(options: ProgramOptions, write: (g: X64Builder) => void): GuestProgram {
+export function program<A extends GuestArch>(
+  options: ProgramOptions<A>,
+  write: (g: Builders[A]) => void,
+): GuestProgram {
   const base = toGpa(options.base ?? DEFAULT_BASE, 'base');
   const reportGpa = toGpa(options.reportGpa ?? REPORT_GPA, 'reportGpa');
   if (reportGpa % REPORT_WINDOW_SIZE !== 0) throw new RangeError('reportGpa must be page-aligned');
-  const { technology = 'none' } = options;
-  const amd = technology.startsWith('sev');
-  const generator = new X64Generator(base, options.hypercall ?? (amd ? 'vmmcall' : 'vmcall'), technology);
-  const frame = new ProgramFrame(generator);
-  const builder = new X64Builder(frame, reportGpa, generator, technology);
+  const { frame, builder, finish } = KITS[options.arch](base, reportGpa, options);
   write(builder);
   builder.halt();
   frame.finish();
-  const { code, frameOffset, frameSize } = generator.finish(frame.slots);
+  const { code, frameOffset, frameSize } = finish(frame.slots);
   const size = frameOffset + frameSize;
   const own = [toRange(base, size, 'program'), toRange(reportGpa, REPORT_WINDOW_SIZE, 'report window')];
   return {
-    arch: 'x64',
-    technology,
+    arch: options.arch,
+    technology: options.technology ?? 'none',
     mode: 64,
     base,
     entry: base,
@@ -97,7 +129,11 @@ export function program(options: ProgramOptions, write: (g: X64Builder) => void)
 export function listing(guest: GuestProgram): string {
   const lines: string[] = [];
   const notes = [...guest.notes];
-  for (const { address, bytes, text } of disassemble(guest.bytes, guest.mode, guest.base)) {
+  const instructions =
+    guest.arch === 'x64'
+      ? disassembleX64(guest.bytes, guest.mode, guest.base)
+      : disassembleA64(guest.bytes, guest.base);
+  for (const { address, bytes, text } of instructions) {
     while (notes[0] !== undefined && notes[0].offset <= address - guest.base) lines.push(`; ${notes.shift()?.text}`);
     const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
     lines.push(`${address.toString(16).padStart(8)}:  ${hex.padEnd(30)} ${text}`);

@@ -24,6 +24,19 @@ export const CHECK_TAGS = {
   ACTUAL: 0x1f4,
 } as const;
 
+/** arm64: an exception that the program did not expect, as three stores in this order; a halt follows. */
+export const EXCEPTION_TAGS = {
+  /** ESR_EL1. */
+  SYNDROME: 0x1f5,
+  /** ELR_EL1: the instruction. */
+  PC: 0x1f6,
+  /** FAR_EL1. */
+  ADDRESS: 0x1f7,
+} as const;
+
+/** arm64: the program is at its end; the store is repeated at every further run. On x86-64 the vCPU halts instead. */
+export const HALT_TAG = 0x1f8;
+
 /** An MMIO exit as the host sees it. `data` holds at least `length` bytes, little-endian. */
 export interface MmioExit {
   readonly gpa: Integer;
@@ -55,7 +68,7 @@ export function reportAddress(tag: number, reportGpa: Integer = REPORT_GPA): num
   return toGpa(reportGpa, 'report gpa') + 8 * tag;
 }
 
-/** What a program told the host: a value of its own, or the outcome of a check. */
+/** What a program told the host: a value of its own, the outcome of a check, an exception of the processor, its end. */
 export type GuestEvent =
   | { readonly kind: 'report'; readonly tag: number; readonly value: bigint }
   | { readonly kind: 'check'; readonly id: number; readonly passed: true }
@@ -67,12 +80,21 @@ export type GuestEvent =
       readonly gpa: number;
       readonly expected: bigint;
       readonly actual: bigint;
-    };
+    }
+  | {
+      readonly kind: 'exception';
+      readonly syndrome: bigint;
+      readonly pc: bigint;
+      /** Of the access, where the exception has one. */
+      readonly address: bigint;
+    }
+  | { readonly kind: 'halt' };
 
 /** Puts the exits of one vCPU together to events: a failed check takes four exits. Use one collector per vCPU. */
 export class ReportCollector {
   readonly #reportGpa: Integer;
   #failing: { id: number; gpa: number; expected: bigint } | undefined;
+  #exception: { syndrome: bigint; pc: bigint } | undefined;
 
   constructor(reportGpa: Integer = REPORT_GPA) {
     this.#reportGpa = reportGpa;
@@ -88,6 +110,8 @@ export class ReportCollector {
     const { tag, value } = report;
     if (tag < FIRST_RESERVED_TAG) return { kind: 'report', tag, value };
     if (tag === CHECK_TAGS.PASSED) return { kind: 'check', id: Number(value), passed: true };
+    if (tag === HALT_TAG) return { kind: 'halt' };
+    if (tag >= EXCEPTION_TAGS.SYNDROME && tag <= EXCEPTION_TAGS.ADDRESS) return this.#acceptException(tag, value);
     if (tag === CHECK_TAGS.FAILED) {
       this.#failing = { id: Number(value), gpa: 0, expected: 0n };
       return 'pending';
@@ -101,5 +125,20 @@ export class ReportCollector {
       return { kind: 'check', passed: false, ...failing, actual: value };
     } else throw new RangeError(`report tag ${formatHex(tag)} is reserved and has no meaning`);
     return 'pending';
+  }
+
+  #acceptException(tag: number, value: bigint): GuestEvent | 'pending' {
+    if (tag === EXCEPTION_TAGS.SYNDROME) {
+      this.#exception = { syndrome: value, pc: 0n };
+      return 'pending';
+    }
+    const exception = this.#exception;
+    if (exception === undefined) throw new RangeError(`report tag ${formatHex(tag)} outside an exception`);
+    if (tag === EXCEPTION_TAGS.PC) {
+      exception.pc = value;
+      return 'pending';
+    }
+    this.#exception = undefined;
+    return { kind: 'exception', ...exception, address: value };
   }
 }

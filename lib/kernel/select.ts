@@ -22,6 +22,8 @@ export interface SelectOptions {
   readonly trace?: TraceSink | undefined;
   /** For `auto`: says why a kernel cannot do what is needed; undefined when it can. Default: having the addon is enough. */
   readonly obstacle?: (sys: Sys) => UnsupportedError | undefined;
+  /** The architecture of the kernel. Default: any. */
+  readonly arch?: Kernel['arch'] | undefined;
   /** Which kernel is simulated, if one is. Default: the newest release. */
   readonly simulate?: SimulateOptions;
 }
@@ -59,13 +61,22 @@ export function kvmAccess(): 'usable' | 'forbidden' | 'missing' {
 const traced = (kernel: Kernel, trace: TraceSink | undefined): Sys =>
   new Sys(trace === undefined ? kernel : traceKernel(kernel, trace));
 
+function archObstacle({ kernel }: Sys, arch: SelectOptions['arch']): UnsupportedError | undefined {
+  if (arch === undefined || kernel.arch === arch) return undefined;
+  return new UnsupportedError(
+    `a kernel of ${arch}`,
+    `this host is ${kernel.arch}`,
+    'take the simulated one (--backend sim)',
+  );
+}
+
 /** The real kernel if nothing speaks against it. The calls that find it out belong to its trace, but not to that of another kernel. */
-function realOrReason({ trace, obstacle }: SelectOptions): Sys | UnsupportedError {
+function realOrReason({ trace, obstacle, arch }: SelectOptions): Sys | UnsupportedError {
   const asked: TraceRecord[] = [];
   let sink: TraceSink | undefined = trace && ((record) => asked.push(record));
   try {
     const sys = traced(nativeKernel(), trace && ((record) => sink?.(record)));
-    const against = obstacle?.(sys);
+    const against = archObstacle(sys, arch) ?? obstacle?.(sys);
     if (against !== undefined) return against;
     for (const record of asked) trace?.(record);
     sink = trace;
@@ -78,9 +89,15 @@ function realOrReason({ trace, obstacle }: SelectOptions): Sys | UnsupportedErro
 
 /** Chooses a kernel. UnsupportedError, with the reason and the next step, when the real one was asked for and is not to be had. */
 export function selectKernel(options: SelectOptions = {}): Selection {
-  const { backend = 'auto', trace, simulate: simulated } = options;
+  const { backend = 'auto', trace, arch } = options;
+  const simulated = arch === undefined ? options.simulate : { ...options.simulate, arch };
   if (backend === 'sim') return { sys: traced(simulate(simulated), trace), why: 'the simulated kernel, as asked for' };
-  if (backend === 'kvm') return { sys: traced(nativeKernel(), trace), why: 'the real kernel, as asked for' };
+  if (backend === 'kvm') {
+    const sys = traced(nativeKernel(), trace);
+    const against = archObstacle(sys, arch);
+    if (against !== undefined) throw against;
+    return { sys, why: 'the real kernel, as asked for' };
+  }
   const real = realOrReason(options);
   if (real instanceof Sys) return { sys: real, why: 'the real kernel: it can do this' };
   const why = `the simulated kernel, because the real one cannot do this: ${real.missing}: ${real.reason}`;

@@ -7,6 +7,11 @@ import {
   KVM_ARM_VCPU_INIT,
   KVM_GET_ONE_REG,
   KVM_GET_REG_LIST,
+  KVM_REG_ARM64_PC,
+  KVM_REG_ARM64_PSTATE,
+  KVM_REG_ARM64_SP,
+  KVM_REG_ARM64_SP_EL1,
+  KVM_REG_ARM64_X,
   KVM_REG_SIZE,
   KVM_SET_ONE_REG,
   kvm_one_reg,
@@ -14,6 +19,24 @@ import {
   kvm_vcpu_init,
 } from '../uapi/index.ts';
 import type { Vcpu } from './vcpu.ts';
+
+/** Core registers by name; `x` holds x0 to x30. */
+export interface Arm64Core {
+  readonly x: readonly bigint[];
+  /** SP_EL0. */
+  readonly sp: bigint;
+  readonly pc: bigint;
+  readonly pstate: bigint;
+  readonly sp_el1: bigint;
+}
+
+const CORE = {
+  sp: KVM_REG_ARM64_SP,
+  pc: KVM_REG_ARM64_PC,
+  pstate: KVM_REG_ARM64_PSTATE,
+  sp_el1: KVM_REG_ARM64_SP_EL1,
+} as const;
+const GENERAL = 31;
 
 export class Arm64State {
   readonly #vcpu: Vcpu;
@@ -64,6 +87,29 @@ export class Arm64State {
     const bytes = new Uint8Array(8);
     new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(value)), true);
     this.setOneReg(id, bytes);
+  }
+
+  /** The general registers, stack pointers, pc and pstate, one request each. */
+  getCore(): Arm64Core {
+    return {
+      x: Array.from({ length: GENERAL }, (_, n) => this.getU64(KVM_REG_ARM64_X(n))),
+      sp: this.getU64(CORE.sp),
+      pc: this.getU64(CORE.pc),
+      pstate: this.getU64(CORE.pstate),
+      sp_el1: this.getU64(CORE.sp_el1),
+    };
+  }
+
+  /**
+   * Sets what is given, of `x` as many as there are. After an MMIO or hypercall exit the kernel still moves the pc over the instruction at
+   * the next KVM_RUN, also over a pc that was set meanwhile: call `completeIo` first. EINVAL for a pstate that the vCPU cannot have.
+   */
+  setCore({ x = [], ...rest }: Partial<Arm64Core>): void {
+    for (const [n, value] of x.entries()) this.setU64(KVM_REG_ARM64_X(n), value);
+    for (const name of ['sp', 'pc', 'pstate', 'sp_el1'] as const) {
+      const value = rest[name];
+      if (value !== undefined) this.setU64(CORE[name], value);
+    }
   }
 
   /** KVM_GET_REG_LIST: the ids of all registers that the vCPU has. */

@@ -30,7 +30,7 @@ function initialBytes(stage: Stage): Uint8Array {
 
 /** The guest adds up all words. */
 export const checksumProgram = (stage: Stage): GuestProgram =>
-  program({ arch: 'x64' }, (g) => g.report(0, g.checksum(PRIVATE_GPA, stage.size)));
+  program({ arch: stage.arch }, (g) => g.report(0, g.checksum(PRIVATE_GPA, stage.size)));
 
 export const expectedChecksum = (stage: Stage): bigint => sumWords(initialBytes(stage));
 
@@ -41,7 +41,7 @@ const OWN = PRIVATE_GPA + PAGE;
 export function writeProgram(stage: Stage): { program: GuestProgram; value: bigint } {
   const view = new DataView(initialBytes(stage).buffer);
   const value = (view.getBigUint64(0, true) * MULTIPLIER + 1n) & MASK;
-  const write = program({ arch: 'x64' }, (g) => {
+  const write = program({ arch: stage.arch }, (g) => {
     g.store(OWN, g.load(PRIVATE_GPA).mul(MULTIPLIER).add(1));
     g.report(1, g.load(OWN));
   });
@@ -50,7 +50,7 @@ export function writeProgram(stage: Stage): { program: GuestProgram; value: bigi
 
 export function punchedProgram(stage: Stage): GuestProgram {
   const { offset, length } = stage.converted;
-  return program({ arch: 'x64' }, (g) => g.report(2, g.checksum(PRIVATE_GPA + offset, length)));
+  return program({ arch: stage.arch }, (g) => g.report(2, g.checksum(PRIVATE_GPA + offset, length)));
 }
 
 /** The guest checks the host's refill, then answers with its sum in the first word. */
@@ -58,7 +58,7 @@ export function sharedProgram(stage: Stage): { program: GuestProgram; answer: bi
   const { offset, length } = stage.converted;
   const gpa = PRIVATE_GPA + offset;
   const answer = sumWords(new Uint8Array(length).fill(REFILL));
-  const check = program({ arch: 'x64' }, (g) => {
+  const check = program({ arch: stage.arch }, (g) => {
     g.check(gpa, length, REFILL);
     g.store(gpa, g.checksum(gpa, length));
     g.report(3, g.load(gpa));
@@ -72,7 +72,7 @@ export function hostSees(stage: Stage): { program: GuestProgram; detail: string 
   const before = PRIVATE_GPA + offset - PAGE;
   const after = PRIVATE_GPA + offset + length;
   const { value } = writeProgram(stage);
-  const check = program({ arch: 'x64' }, (g) => {
+  const check = program({ arch: stage.arch }, (g) => {
     g.check(before, PAGE, INITIAL);
     g.check(after, PAGE, INITIAL);
     g.check(OWN, 8, value);

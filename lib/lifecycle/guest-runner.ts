@@ -1,10 +1,11 @@
 /** Runs guest programs on one vCPU, one after the other, serves what they ask for, and collects what they report. */
-import { type GuestProgram, ReportCollector, x64 } from '../guest/index.ts';
+import { type GuestProgram, ReportCollector } from '../guest/index.ts';
 import type { Exit, HypercallExit } from '../kvm/exits.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Mapping } from '../memory/mapping.ts';
+import { initVcpu, startProgram } from './guest-start.ts';
 import { GuestFault, Unexpected } from './words.ts';
 
 export interface GuestRun {
@@ -45,6 +46,11 @@ function requestOf({ nr, args }: HypercallExit): ConversionRequest {
   return { gpa: Number(gpa), size: Number(pages * PAGE), to: (attributes & ENCRYPTED) === 0n ? 'shared' : 'private' };
 }
 
+function mismatch({ gpa, expected, actual }: { gpa: number; expected: bigint; actual: bigint }): string {
+  const words = `expected 0x${expected.toString(16)}, got 0x${actual.toString(16)}`;
+  return `the guest found other contents at gpa 0x${gpa.toString(16)}: ${words}`;
+}
+
 export class GuestRunner {
   readonly #vcpu: Vcpu;
   readonly #memory: Mapping;
@@ -59,7 +65,7 @@ export class GuestRunner {
    */
   constructor(kvm: Kvm, vm: Vm, memory: Mapping, signal: AbortSignal, convert: (request: ConversionRequest) => void) {
     this.#vcpu = vm.createVcpu();
-    this.#vcpu.x64.setCpuid(kvm.supportedCpuid());
+    initVcpu(kvm, this.#vcpu);
     this.#memory = memory;
     this.#signal = signal;
     this.#convert = convert;
@@ -74,10 +80,7 @@ export class GuestRunner {
    * report nor a conversion, and for a check that fails.
    */
   async run(program: GuestProgram): Promise<GuestRun> {
-    const start = x64.startState(program);
-    for (const { gpa, bytes } of start.memory) this.#memory.write(gpa, bytes);
-    this.#vcpu.x64.updateSregs(start.sregs);
-    this.#vcpu.x64.setRegs(start.regs);
+    startProgram(this.#vcpu, this.#memory, program);
     const reports = new Map<number, bigint>();
     const collector = new ReportCollector(program.reportGpa);
     for (let exits = 1, conversions = 0; ; exits++) {
@@ -94,11 +97,18 @@ export class GuestRunner {
       const event = exit.name === 'KVM_EXIT_MMIO' ? collector.accept(exit) : undefined;
       if (event === undefined) throw new Unexpected(`the guest stopped: ${describe(exit)}`);
       if (event === 'pending') continue;
-      if (event.kind === 'report') reports.set(event.tag, event.value);
-      else if (!event.passed) {
-        const { gpa, expected, actual } = event;
-        const words = `expected 0x${expected.toString(16)}, got 0x${actual.toString(16)}`;
-        throw new Unexpected(`the guest found other contents at gpa 0x${gpa.toString(16)}: ${words}`);
+      switch (event.kind) {
+        case 'halt':
+          return { reports, exits, conversions };
+        case 'report':
+          reports.set(event.tag, event.value);
+          break;
+        case 'exception':
+          throw new Unexpected(
+            `the guest took an exception at 0x${event.pc.toString(16)} (syndrome 0x${event.syndrome.toString(16)}, address 0x${event.address.toString(16)})`,
+          );
+        case 'check':
+          if (!event.passed) throw new Unexpected(mismatch(event));
       }
     }
   }

@@ -1,5 +1,5 @@
 /** What a lifecycle plays on: one VM, its shared memory, the memfile under test, a second VM. */
-import { addressPattern, type Pattern } from '../guest/index.ts';
+import { addressPattern, type GuestArch, type Pattern } from '../guest/index.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import type { Memslot } from '../kvm/memslot.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -39,6 +39,11 @@ export class Stage {
     this.design = design;
     this.technology = technology;
     this.size = size;
+  }
+
+  /** What guest programs are written for. */
+  get arch(): GuestArch {
+    return this.kvm.sys.kernel.arch;
   }
 
   /** The range that is converted: two pages in the middle. */

@@ -68,6 +68,11 @@ export class AddressSpace {
     return this.#locked;
   }
 
+  /** Pages that somebody pins for long count as locked memory too: account_locked_vm. */
+  chargeLocked(pages: number): void {
+    this.#locked += pages;
+  }
+
   /** What MMU notifiers are to KVM: calls `listener` for pages whose meaning changes, until the returned function is called. */
   onInvalidate(listener: (from: number, to: number) => void): () => void {
     this.#listeners.add(listener);
@@ -103,13 +108,19 @@ export class AddressSpace {
   fault(vma: Vma, page: number, write: boolean): Uint8Array | AccessFault {
     if (this.guards.size > 1 && this.guards.get(page) !== undefined) return SEGV_MAPERR;
     const { file } = vma;
-    if (file === undefined) return this.private.page(page, write);
+    if (file === undefined) return this.private.isTaken(page) ? SEGV_ACCERR : this.private.page(page, write);
     if (vma.shared) {
+      if (file.pages?.isTaken(page + vma.delta)) return SEGV_ACCERR;
       const bytes = file.fault(page + vma.delta, write);
       return bytes === 'SIGBUS' ? BUS_ADRERR : bytes;
     }
     // A private copy was there before: nobody asks the file again.
-    if (this.private.has(page)) return this.private.page(page, write);
+    if (this.private.has(page)) return this.private.isTaken(page) ? SEGV_ACCERR : this.private.page(page, write);
+    if (file.pages?.isTaken(page + vma.delta)) {
+      if (!write) return SEGV_ACCERR;
+      // The kernel makes the copy.
+      file.pages.reclaim(page + vma.delta);
+    }
     const original = file.fault(page + vma.delta, false);
     if (original === 'SIGBUS') return BUS_ADRERR;
     if (!write) return original;

@@ -5,6 +5,7 @@ export const EPERM = errnoOf('EPERM');
 export const ENOENT = errnoOf('ENOENT');
 export const EINTR = errnoOf('EINTR');
 export const EIO = errnoOf('EIO');
+export const ENOEXEC = errnoOf('ENOEXEC');
 export const ENXIO = errnoOf('ENXIO');
 export const E2BIG = errnoOf('E2BIG');
 export const EBADF = errnoOf('EBADF');

@@ -58,6 +58,8 @@ export abstract class SimFile {
   readonly noexec: boolean = true;
   /** Mappings of it can be pinned by the kernel (get_user_pages): for KVM, populating and the like. Secret memory cannot. */
   readonly pinnable: boolean = true;
+  /** Its pages can be swapped out, as those of anonymous memory: shmem. */
+  readonly swapBacked: boolean = false;
   /** Takes O_DIRECT: FMODE_CAN_ODIRECT. */
   readonly direct: boolean = false;
   /** Page size that mappings of it must keep to, in bytes. */

@@ -13,6 +13,18 @@ import { SparsePages } from './sparse-pages.ts';
 export type Change = 'fill' | 'move' | 'punch' | 'truncate';
 export type ChangeListener = (from: number, to: number, change: Change) => void;
 
+/** Whoever holds on to a page, whatever becomes of the file or the process that it came from. */
+export interface PageOwner {
+  /** Nobody else may touch the page. */
+  readonly exclusive: boolean;
+  /** The page's bytes lie elsewhere now. */
+  moved(bytes: Uint8Array): void;
+  /** The file or the process has forgotten the page: the bytes are the owner's alone. */
+  detached(): void;
+  /** The kernel touched the page itself, and so it was taken back and wiped. */
+  reclaimed(): void;
+}
+
 export class PageStore {
   /** For allocated pages: whether they were ever filled. fallocate alone does not fill a page, and some calls can tell. */
   readonly #state = new IntervalMap<boolean>();
@@ -20,6 +32,8 @@ export class PageStore {
   readonly #bytes = new SparsePages();
   /** Pages whose bytes lie in a view's buffer: they stay tied to it, allocated or not. */
   readonly #viewed = new Map<number, { bytes: Uint8Array; views: number }>();
+  /** Pages that a hypervisor gave to a guest: an access by anybody else is a fault, unless the guest shares them. */
+  readonly #owners = new Map<number, PageOwner>();
   readonly #listeners = new Set<ChangeListener>();
   #allocated = 0;
   #generation = 0;
@@ -117,6 +131,7 @@ export class PageStore {
   /** Frees [from, to): it reads as zeros again, for everybody. */
   punch(from: number, to: number, change: 'punch' | 'truncate' = 'punch'): void {
     if (from >= to) return;
+    if (this.#owners.size > 0) this.#detach(from, to);
     this.#allocated -= this.count(from, to);
     this.#state.clear(from, to);
     this.#bytes.forEach(from, to, (page) => this.#bytes.delete(page));
@@ -126,8 +141,44 @@ export class PageStore {
     this.#changed(from, to, change);
   }
 
+  isTaken(page: number): boolean {
+    return this.#owners.size > 0 && this.#owners.get(page)?.exclusive === true;
+  }
+
+  hasOwner(page: number): boolean {
+    return this.#owners.size > 0 && this.#owners.has(page);
+  }
+
+  /** Gives the page an owner, or none, or lets everybody know that `exclusive` is another; its contents stay. */
+  setOwner(page: number, owner: PageOwner | undefined): void {
+    if (owner === undefined) this.#owners.delete(page);
+    else this.#owners.set(page, owner);
+    this.#changed(page, page + 1, 'move');
+  }
+
+  /** Before the kernel itself touches a page: one that is taken is wiped and free again. pkvm_force_reclaim_guest_page */
+  reclaim(page: number): void {
+    if (!this.isTaken(page)) return;
+    const owner = this.#owners.get(page);
+    this.#owners.delete(page);
+    this.write(page).fill(0);
+    owner?.reclaimed();
+  }
+
+  #detach(from: number, to: number): void {
+    for (const [page, owner] of this.#owners) {
+      if (page < from || page >= to) continue;
+      this.#owners.delete(page);
+      // A view's buffer stays with the page number; the owner goes on with bytes of its own.
+      const viewed = this.#viewed.get(page);
+      if (viewed !== undefined) owner.moved(viewed.bytes.slice());
+      owner.detached();
+    }
+  }
+
   /** Zeroes bytes [from, to) of a page, if there is anything in it. */
   zero(page: number, from: number, to: number): void {
+    this.reclaim(page);
     const bytes = this.peek(page);
     if (bytes !== ZERO_PAGE) bytes.fill(0, from, to);
   }
@@ -183,6 +234,7 @@ export class PageStore {
     place.set(this.touch(page));
     this.#viewed.set(page, { bytes: place, views: 1 });
     this.#bytes.set(page, place);
+    this.#owners.get(page)?.moved(place);
     this.#changed(page, page + 1, 'move');
   }
 
@@ -193,7 +245,11 @@ export class PageStore {
     viewed.views--;
     if (viewed.views > 0) return;
     this.#viewed.delete(page);
-    if (this.#bytes.get(page) !== undefined) this.#bytes.set(page, viewed.bytes.slice());
+    if (this.#bytes.get(page) !== undefined) {
+      const own = viewed.bytes.slice();
+      this.#bytes.set(page, own);
+      this.#owners.get(page)?.moved(own);
+    }
     this.#changed(page, page + 1, 'move');
   }
 

@@ -54,6 +54,7 @@ export interface Profile {
   readonly patches: ReadonlySet<SimPatch>;
 }
 
+export const SIM_ARCHES: readonly SimArch[] = ['x64', 'arm64'];
 export const SIM_RELEASES: readonly SimRelease[] = ['6.1', '6.8', '6.12', '6.18', '7.3'];
 const UNAME: Readonly<Record<SimRelease, string>> = {
   '6.1': '6.1.0',

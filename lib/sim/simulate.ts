@@ -1,6 +1,8 @@
 /** The simulated kernel, ready to use: `new Sys(simulate())`. */
+import { Arm64Machine } from './kvm/arm64/machine.ts';
 import { kvmFactory } from './kvm/host.ts';
-import { KvmMachine, type MachineOptions } from './kvm/machine.ts';
+import type { MachineOptions } from './kvm/machine.ts';
+import { X64Machine } from './kvm/x64/machine.ts';
 import { PATCH_BASE, type SimPatch } from './patches/names.ts';
 import type { ProcessOptions } from './process.ts';
 import { profileOf, type SimArch, type SimRelease } from './profile.ts';
@@ -14,7 +16,7 @@ export type { SimArch, SimRelease } from './profile.ts';
 export type { SimulatedKernel } from './simulated-kernel.ts';
 
 export interface SimulateOptions extends MachineOptions, Omit<ProcessOptions, 'profile'> {
-  /** Default x64. On arm64 there is no /dev/kvm: its vCPUs are not simulated yet. */
+  /** Default x64. arm64 is simulated as of Linux 7.3. */
   readonly arch?: SimArch;
   /** Which release is imitated. Default: the newest, 7.3. */
   readonly release?: SimRelease;
@@ -37,6 +39,6 @@ export function simulate(options: SimulateOptions = {}): SimulatedKernel {
   const [patch] = patches;
   const release = options.release ?? (patch === undefined ? NEWEST : PATCH_BASE[patch]);
   const profile = profileOf(release, arch, patches);
-  if (arch !== 'x64') return simKernel({ ...options, profile });
-  return simKernel({ ...options, profile, kvm: kvmFactory(new KvmMachine(profile, options)) });
+  const machine = arch === 'arm64' ? new Arm64Machine(profile, options) : new X64Machine(profile, options);
+  return simKernel({ ...options, profile, kvm: kvmFactory(machine) });
 }

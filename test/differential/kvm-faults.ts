@@ -5,12 +5,13 @@ import { DeviceFile } from '../../lib/sim/kvm/device-file.ts';
 import { DirtyLog } from '../../lib/sim/kvm/dirty-log.ts';
 import { GmemBindings } from '../../lib/sim/kvm/gmem-bindings.ts';
 import { GuestMemory } from '../../lib/sim/kvm/guest-memory.ts';
-import { KvmMachine } from '../../lib/sim/kvm/machine.ts';
+
 import { MemslotTable } from '../../lib/sim/kvm/memslot-table.ts';
 import { RunPage } from '../../lib/sim/kvm/run-page.ts';
 import { Memslot } from '../../lib/sim/kvm/slot.ts';
 import { Vm } from '../../lib/sim/kvm/vm.ts';
 import { VmFile } from '../../lib/sim/kvm/vm-file.ts';
+import { X64Machine } from '../../lib/sim/kvm/x64/machine.ts';
 import { X64Cpu } from '../../lib/sim/x64/index.ts';
 import type { Host } from './pair.ts';
 import { getter, method, type PlantedFault } from './planting.ts';
@@ -23,7 +24,7 @@ type Planted = Omit<PlantedFault, 'suite'>;
 
 const onHardware = ({ kvm }: Host): boolean => kvm?.hardware === true;
 const table = MemslotTable.prototype;
-const machine = KvmMachine.prototype;
+const machine = X64Machine.prototype;
 const memory = GuestMemory.prototype;
 
 /** Replaces an answer of KVM_SET_USER_MEMORY_REGION. */

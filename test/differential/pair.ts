@@ -4,7 +4,7 @@ import os from 'node:os';
 import type { Kernel } from '../../lib/kernel/kernel.ts';
 import { loadNative } from '../../lib/kernel/native.ts';
 import { kvmFactory } from '../../lib/sim/kvm/host.ts';
-import { KvmMachine } from '../../lib/sim/kvm/machine.ts';
+import { X64Machine } from '../../lib/sim/kvm/x64/machine.ts';
 import { nearestRelease, type Profile, profileOf } from '../../lib/sim/profile.ts';
 import { simKernel } from '../../lib/sim/sim-kernel.ts';
 import { KVM_CAP, KVM_CHECK_EXTENSION, KVM_CREATE_VM } from '../../lib/uapi/index.ts';
@@ -84,10 +84,10 @@ function knows(kernel: Kernel, advice: number): boolean {
   return known;
 }
 
-function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: HostKvm): KvmMachine {
+function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: HostKvm): X64Machine {
   const ask = (name: keyof typeof KVM_CAP.value): number =>
     real.ioctl(vm.kvm, KVM_CHECK_EXTENSION.request, KVM_CAP.value[name]);
-  return new KvmMachine(profile, {
+  return new X64Machine(profile, {
     technologies: (types & 2) === 0 ? [] : ['sw-protected'],
     twoDimensionalPaging: ask('KVM_CAP_PRE_FAULT_MEMORY') !== 0,
     cpus: ask('KVM_CAP_NR_VCPUS'),

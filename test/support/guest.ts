@@ -18,7 +18,7 @@ export interface GuestResult {
   readonly last: Exit;
 }
 
-type Write = Parameters<typeof program>[1];
+type Write = Parameters<typeof program<'x64'>>[1];
 
 export class Guest {
   readonly vm: Vm;

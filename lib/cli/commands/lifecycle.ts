@@ -5,7 +5,7 @@ import { DESIGNS } from '../../lifecycle/designs/index.ts';
 import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
 import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
-import { SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
+import { SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
@@ -16,6 +16,7 @@ interface LifecycleCommandOptions extends CommonOptions {
   readonly backend: Backend;
   readonly size: number;
   readonly release?: SimRelease;
+  readonly arch?: SimArch;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -83,11 +84,12 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 }
 
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
-  const { backend, technology, release } = options;
+  const { backend, technology, release, arch } = options;
   const design = options.design ?? defaultDesign(technology);
   const { sys, why } = session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
+    arch,
     simulate: release === undefined ? {} : { release },
   });
   const progress = process.stderr.isTTY === true && !session.json;
@@ -120,6 +122,7 @@ export function addLifecycle(program: Command): void {
     .option('--technology <name>', TECHNOLOGIES.map(({ name }) => name).join(', '), 'none')
     .addOption(new Option('--backend <kind>', 'the kernel to run on').choices(['auto', 'kvm', 'sim']).default('auto'))
     .addOption(new Option('--release <version>', 'the kernel that a simulation imitates').choices(SIM_RELEASES))
+    .addOption(new Option('--arch <name>', 'the architecture of the kernel: default any').choices(SIM_ARCHES))
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)
     .option('--json', 'one JSON document on stdout, everything else on stderr')
     .option('--trace [file]', 'every system call: lines on stderr, or JSON lines into --trace=FILE')

@@ -1,9 +1,9 @@
-import { GuestBuilder, type MapGpaRangeOptions } from '../builder.ts';
+import { GuestBuilder } from '../builder.ts';
 import type { ProgramFrame } from '../frame.ts';
 import type { Integer } from '../numbers.ts';
-import { toUnsigned } from '../numbers.ts';
+import { toGpa, toUnsigned } from '../numbers.ts';
 import { reportAddress } from '../report.ts';
-import { type GuestTechnology, SIDE_BIT } from '../technology.ts';
+import { type GuestTechnology, SHARED_ALIAS, SIDE_BIT } from '../technology.ts';
 import { type Operand, Value } from '../value.ts';
 import type { Assembler } from './assembler.ts';
 import type { X64Generator } from './generator.ts';
@@ -17,6 +17,18 @@ export interface CpuidValues {
   readonly edx: Value;
 }
 
+export interface MapGpaRangeOptions {
+  /** The state that the range shall have. */
+  readonly private: boolean;
+  /** Preferred page size, a hint for the host (default 4K). */
+  readonly size?: '4K' | '2M' | '1G';
+  /** Further attribute bits, passed on unchanged. */
+  readonly attributes?: Integer;
+}
+
+const MAP_GPA_RANGE = 12n;
+const PAGE_SIZE_BITS = { '4K': 0n, '2M': 1n, '1G': 2n } as const;
+const ATTRIBUTE_PRIVATE = 0x10n;
 const PAGE = 4096n;
 const SHARED = 1n << BigInt(SIDE_BIT.tdx?.bit ?? 0);
 /** GHCB MSR: page state change. */
@@ -60,11 +72,11 @@ export class X64Builder extends GuestBuilder {
 
   /**
    * Asks the host to make pages private or shared in the technology's own way, and does the guest's part: SEV-SNP page by page by the GHCB MSR,
-   * with PVALIDATE; TDX with MapGPA, accepting pages that became private. Others as {@link GuestBuilder.mapGpaRange}. 0 means done.
+   * with PVALIDATE; TDX with MapGPA, accepting pages that became private. Others by KVM_HC_MAP_GPA_RANGE. 0 means done.
    */
-  override mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
+  mapGpaRange(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
     if (this.#technology === 'sev-snp') return this.#changePages(gpa, pages, options.private);
-    if (this.#technology !== 'tdx') return super.mapGpaRange(gpa, pages, options);
+    if (this.#technology !== 'tdx') return this.#askByHypercall(gpa, pages, options);
     const start = this.variable(gpa);
     const size = pages instanceof Value ? pages.mul(PAGE) : BigInt(pages) * PAGE;
     const result = this.variable(this.mapGpa(options.private ? start : start.or(SHARED), size));
@@ -77,6 +89,14 @@ export class X64Builder extends GuestBuilder {
       });
     }
     return result;
+  }
+
+  /**
+   * The address at which a protected guest reaches the shared side of `gpa`; plain guests have none. For constants a number, for values a
+   * value.
+   */
+  shared(gpa: Operand): Operand {
+    return gpa instanceof Value ? gpa.add(SHARED_ALIAS) : toGpa(gpa, 'shared gpa') + SHARED_ALIAS;
   }
 
   #changePages(gpa: Operand, pages: Operand, isPrivate: boolean): Value {
@@ -137,6 +157,13 @@ export class X64Builder extends GuestBuilder {
     this.frame.note('accept page');
     this.#generator.get('rcx', source).assembler.mov('eax', TDCALL_ACCEPT).tdcall();
     return this.#keep('rax');
+  }
+
+  /** KVM_HC_MAP_GPA_RANGE. */
+  #askByHypercall(gpa: Operand, pages: Operand, options: MapGpaRangeOptions): Value {
+    const size = PAGE_SIZE_BITS[options.size ?? '4K'];
+    const attributes = size | (options.private ? ATTRIBUTE_PRIVATE : 0n) | BigInt(options.attributes ?? 0);
+    return this.hypercall(MAP_GPA_RANGE, gpa, pages, attributes);
   }
 
   /** Writes the low `size` bytes (default 4) to an I/O port: a KVM_EXIT_IO. */

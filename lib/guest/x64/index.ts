@@ -1,4 +1,6 @@
 /** x86-64: assembler, decoder and the table behind both; page tables and register settings. */
+
+export type { MemoryImage } from '../start.ts';
 export type { AssemblerOperand, InstructionOptions, Memory } from './assembler.ts';
 export { Assembler, Label } from './assembler.ts';
 export type { CpuidValues, X64Builder } from './builder.ts';
@@ -31,5 +33,5 @@ export type {
 export { CONDITIONS, NO_REGISTER, RIP, registerName, registerOperand } from './operands.ts';
 export type { PageTableOptions, PageTables } from './paging.ts';
 export { identityPageTables, LOW_MEMORY } from './paging.ts';
-export type { MemoryImage, StartOptions, StartState } from './start.ts';
+export type { StartOptions, StartState } from './start.ts';
 export { startState } from './start.ts';

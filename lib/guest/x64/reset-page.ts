@@ -2,8 +2,9 @@
  * The page of the reset vector, for guests that start there in 32-bit protected mode without paging: it loads page tables and goes on in 64-bit
  * code. TDX starts vCPUs so. Intel TDX Module Base Architecture Specification, initial state of guest GPRs and CRs.
  */
+
+import type { MemoryImage } from '../start.ts';
 import { Assembler } from './assembler.ts';
-import type { MemoryImage } from './start.ts';
 
 export const RESET_PAGE = 0xffff_f000;
 const PAGE_SIZE = 4096;

@@ -1,6 +1,7 @@
 import type { Integer } from '../numbers.ts';
 import { formatHex } from '../numbers.ts';
 import type { GuestProgram } from '../program.ts';
+import type { MemoryImage } from '../start.ts';
 import { SIDE_BIT, type SideBit } from '../technology.ts';
 import type { ModeRegisters } from './modes.ts';
 import { longMode } from './modes.ts';
@@ -9,12 +10,6 @@ import { RESET_PAGE, resetPage } from './reset-page.ts';
 
 /** Interrupts off, direction up; bit 1 always reads as one. */
 const RFLAGS_INITIAL = 2n;
-
-/** Contents for guest memory at one address. */
-export interface MemoryImage {
-  readonly gpa: number;
-  readonly bytes: Uint8Array;
-}
 
 /** Everything that a host sets before the first KVM_RUN. */
 export interface StartState {

@@ -104,6 +104,7 @@ const O_TRUNC = 0x200;
 export class MemfdFile extends SimFile {
   readonly #inode: MemfdInode;
   override readonly regular = true;
+  override readonly swapBacked = true;
   override readonly seekable = true;
   override readonly positioned = true;
   override readonly noexec = false;

@@ -13,6 +13,7 @@ export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: 
   let offset = offsetIn(at);
   while (done < length) {
     const part = Math.min(PAGE_SIZE - offset, length - done);
+    pages.reclaim(page);
     into.set(pages.peek(page).subarray(offset, offset + part), done);
     done += part;
     page++;
@@ -29,6 +30,7 @@ export function writePages(pages: PageStore, from: Uint8Array, at: bigint, room:
   while (done < from.length) {
     const part = Math.min(PAGE_SIZE - offset, from.length - done);
     if (at + BigInt(done + part) > room) break;
+    pages.reclaim(page);
     pages.write(page).set(from.subarray(done, done + part), offset);
     done += part;
     page++;

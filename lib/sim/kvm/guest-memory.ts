@@ -5,7 +5,7 @@
 import { type AddressSpace, isPage } from '../address-space.ts';
 import { EFAULT } from '../errno.ts';
 import { type Frame, frameAt, userPage } from '../physical.ts';
-import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
+import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import { MappedPages } from './mapped-pages.ts';
 import type { MemslotTable } from './memslot-table.ts';
 import type { Memslot } from './slot.ts';

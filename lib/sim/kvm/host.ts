@@ -13,6 +13,7 @@ import type { KvmMachine } from './machine.ts';
 import { macrotask } from './macrotask.ts';
 import { type BackgroundRun, Runner } from './runner.ts';
 import { VcpuFile } from './vcpu-file.ts';
+import { X64Machine } from './x64/machine.ts';
 
 /** Offset in struct kvm_run. */
 const IMMEDIATE_EXIT = 1;
@@ -123,7 +124,7 @@ export const kvmFactory =
     const inode = process.nextInode();
     const anonymous = process.nextInode();
     const devices = new Map<string, (flags: number) => SimFile>();
-    if (machine.sev) {
+    if (machine instanceof X64Machine && machine.sev) {
       const sevInode = process.nextInode();
       devices.set('/dev/sev', (flags) => new SevDeviceFile(flags, process, platformOf(machine), sevInode));
     }

@@ -6,6 +6,7 @@ import { EBADF, EEXIST, EINVAL } from '../errno.ts';
 import { IntervalMap } from '../interval-map.ts';
 import { PAGE_SHIFT } from '../page.ts';
 import { DirtyLog } from './dirty-log.ts';
+import type { SlotChange, SlotPlan } from './machine.ts';
 import {
   type BindableFile,
   KVM_MEM_GUEST_MEMFD,
@@ -18,10 +19,8 @@ import { checkRequest, type RequestRules } from './slot-checks.ts';
 
 /** What differs between kernels and VM types. */
 export interface SlotRules extends RequestRules {
-  /** First gfn that the VM cannot have. */
-  readonly gfnLimit: number;
-  /** Whether a gfn is a second address of another page: kvm_is_gfn_alias. */
-  readonly isAlias?: (gfn: number) => boolean;
+  /** What the architecture says last: 0, or a negated errno. */
+  readonly prepare: (change: SlotChange, plan: SlotPlan) => number;
   /** Since 7.2 EEXIST, tested after the architecture's checks; before EINVAL, tested with the file. */
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
@@ -113,6 +112,8 @@ export class MemslotTable {
   }
 
   #delete(slot: Memslot, space: Space): number {
+    const unfit = this.#rules.prepare('delete', planOf(slot, slot.gfn, slot.flags));
+    if (unfit !== 0) return unfit;
     this.#rules.zap(slot.gfn, slot.gfn + slot.pages);
     space.remove(slot);
     space.byId.delete(slot.id);
@@ -129,9 +130,10 @@ export class MemslotTable {
     const filePage = Number((request.file?.offset ?? 0n) >> PAGE_SHIFT);
     const file = this.#fileFor(request, filePage, pages);
     if (typeof file === 'number') return file;
-    if (!this.#isPossible(gfn + pages - 1)) return -EINVAL;
-    if (file?.isBound(filePage, filePage + pages)) return -EEXIST;
     const { flags, hva } = request;
+    const unfit = this.#rules.prepare('create', { gfn, pages, flags, mappable: file?.mappable });
+    if (unfit !== 0) return unfit;
+    if (file?.isBound(filePage, filePage + pages)) return -EEXIST;
     const id = request.slot & MAX_ID;
     const slot = new Memslot({ id, space: request.slot >>> 16, gfn, pages, hva, flags, filePage, file });
     file?.bind(filePage, filePage + pages, slot);
@@ -140,11 +142,6 @@ export class MemslotTable {
     space.place(slot);
     this.#changed();
     return 0;
-  }
-
-  /** kvm_arch_prepare_memory_region. */
-  #isPossible(lastGfn: number): boolean {
-    return lastGfn < this.#rules.gfnLimit && this.#rules.isAlias?.(lastGfn) !== true;
   }
 
   /** The file to bind, undefined when none is asked for, or a negated errno. */
@@ -172,7 +169,10 @@ export class MemslotTable {
     if (gfn === old.gfn && flags === old.flags) return 0;
     if (gfn !== old.gfn) {
       if (space.isTaken(gfn, pages, old)) return -EEXIST;
-      if (!this.#isPossible(gfn + pages - 1)) return -EINVAL;
+    }
+    const unfit = this.#rules.prepare(gfn === old.gfn ? 'flags' : 'move', planOf(old, gfn, flags));
+    if (unfit !== 0) return unfit;
+    if (gfn !== old.gfn) {
       this.#rules.zap(old.gfn, old.gfn + pages);
       space.remove(old);
       old.gfn = gfn;
@@ -186,3 +186,11 @@ export class MemslotTable {
     return 0;
   }
 }
+
+/** The slot with another place or other flags. */
+const planOf = (slot: Memslot, gfn: number, flags: number): SlotPlan => ({
+  gfn,
+  pages: slot.pages,
+  flags,
+  mappable: slot.hasFile ? slot.gmemOnly : undefined,
+});

@@ -1,12 +1,13 @@
 /** What can be refused of a KVM_SET_USER_MEMORY_REGION before any slot is looked at. virt/kvm/kvm_main.c, check_memory_region_flags and kvm_set_memory_region */
 import { EINVAL } from '../errno.ts';
 import { isAligned, PAGE_SHIFT } from '../page.ts';
-import { MEMSLOTS } from './limits.ts';
 import { KVM_MEM_GUEST_MEMFD, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, type RegionRequest } from './slot.ts';
 
 /** What differs between kernels and VM types. */
 export interface RequestRules {
   readonly addressSpaces: number;
+  /** Ids in each of them. */
+  readonly memslots: number;
   /** First address that no user has. */
   readonly userLimit: bigint;
   readonly readonlyMemory: boolean;
@@ -35,7 +36,7 @@ export function checkRequest(request: RegionRequest, rules: RequestRules): numbe
   const gmem = (flags & KVM_MEM_GUEST_MEMFD) !== 0;
   const valid = file === undefined ? V1_FLAGS & validFlags(flags, rules) : validFlags(flags, rules);
   if ((flags & ~valid) !== 0) return -EINVAL;
-  if ((slot & MAX_ID) >= MEMSLOTS || slot >>> 16 >= rules.addressSpaces) return -EINVAL;
+  if ((slot & MAX_ID) >= rules.memslots || slot >>> 16 >= rules.addressSpaces) return -EINVAL;
   if (!isAligned(size) || !isAligned(gpa) || !isAligned(hva)) return -EINVAL;
   if (!isUserRange(hva, size, rules.userLimit)) return -EINVAL;
   if (gmem && file !== undefined && (!isAligned(file.offset) || file.offset + size >= WRAP)) return -EINVAL;

@@ -5,37 +5,24 @@ import {
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
   KVM_GET_DIRTY_LOG,
-  KVM_MEMORY_ENCRYPT_OP,
-  KVM_MEMORY_ENCRYPT_REG_REGION,
-  KVM_MEMORY_ENCRYPT_UNREG_REGION,
   KVM_SET_MEMORY_ATTRIBUTES,
-  KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
   KVM_SET_USER_MEMORY_REGION2,
   kvm_create_guest_memfd,
   kvm_dirty_log,
   kvm_enable_cap,
-  kvm_enc_region,
   kvm_memory_attributes,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
 } from '../../uapi/index.ts';
-import { KVM_CAP } from '../../uapi/kvm-caps.ts';
-import { EEXIST, EFAULT, EINVAL, EIO, ENOENT, ENOTTY } from '../errno.ts';
+import { EFAULT, EINVAL, EIO, ENOENT } from '../errno.ts';
 import type { SimFile } from '../file.ts';
-import { setMemfileRegion } from '../patches/memfile-region.ts';
-import { checkExtension, EXIT_HYPERCALL_MASK } from './capabilities.ts';
+import { checkExtension } from './capabilities.ts';
 import { KvmFile } from './kvm-file.ts';
-import { MEMSLOTS } from './limits.ts';
-import { VM_TDX } from './machine.ts';
 import type { RegionRequest } from './slot.ts';
-import type { VmTechnology } from './technology.ts';
 import type { Vm } from './vm.ts';
 
 type Handler = (vm: Vm, arg: bigint) => number;
-
-/** The three pages of the task-state segment must end below 4 GiB. */
-const LAST_TSS = 0xffff_d000n;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -82,7 +69,7 @@ function createGuestMemfd(vm: Vm, struct: DataView): number {
 function getDirtyLog(vm: Vm, struct: DataView): number {
   const at = kvm_dirty_log.offsets;
   const number = struct.getUint32(at.slot, true);
-  if (number >>> 16 >= vm.addressSpaces || (number & 0xffff) >= MEMSLOTS) return -EINVAL;
+  if (number >>> 16 >= vm.addressSpaces || (number & 0xffff) >= vm.machine.limits.memslots) return -EINVAL;
   const slot = vm.slots.byId(number);
   const log = slot === undefined ? undefined : vm.slots.logOf(slot);
   if (log === undefined) return -ENOENT;
@@ -95,41 +82,9 @@ function getDirtyLog(vm: Vm, struct: DataView): number {
 function enableCap(vm: Vm, struct: DataView): number {
   const at = kvm_enable_cap.offsets;
   if (struct.getUint32(at.flags, true) !== 0) return -EINVAL;
-  const cap = struct.getUint32(at.cap, true);
-  const mask = struct.getBigUint64(at.args, true);
-  if (cap === KVM_CAP.value.KVM_CAP_SPLIT_IRQCHIP && vm.type === VM_TDX) return splitIrqchip(vm, mask);
-  if (cap !== KVM_CAP.value.KVM_CAP_EXIT_HYPERCALL) return -EINVAL;
-  if ((mask & ~EXIT_HYPERCALL_MASK) !== 0n) return -EINVAL;
-  vm.exitHypercalls = mask;
-  return 0;
+  const args = kvm_enable_cap.decode(new Uint8Array(struct.buffer, struct.byteOffset, struct.byteLength)).args;
+  return vm.machine.enableCapability(vm, struct.getUint32(at.cap, true), args);
 }
-
-/** Interrupt routes that there can be. */
-const MAX_IRQ_ROUTES = 4096n;
-
-function splitIrqchip(vm: Vm, pins: bigint): number {
-  if (pins > MAX_IRQ_ROUTES) return -EINVAL;
-  if (vm.splitIrqchip || vm.vcpuCount > 0) return -EEXIST;
-  vm.splitIrqchip = true;
-  return 0;
-}
-
-type Region = (address: bigint, size: bigint) => number;
-
-/** A kvm_enc_region for a technology that may know nothing of it. */
-const encRegion = (choose: (technology: VmTechnology) => Region): Handler =>
-  withStruct(kvm_enc_region.size, ({ technology }, struct) => {
-    const at = kvm_enc_region.offsets;
-    if (technology === undefined) return -ENOTTY;
-    return choose(technology)(struct.getBigUint64(at.addr, true), struct.getBigUint64(at.size, true));
-  });
-
-/** KVM_SET_IDENTITY_MAP_ADDR: where a page table for guests without paging goes, on processors that need one. Not once there are vCPUs. */
-function setIdentityMap(vm: Vm): number {
-  return vm.vcpuCount > 0 ? -EINVAL : 0;
-}
-
-const KVM_SET_IDENTITY_MAP_ADDR = 0x4008ae48;
 
 const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [KVM_CHECK_EXTENSION.request, (vm, arg) => checkExtension(vm.machine, arg, vm.type)],
@@ -139,12 +94,6 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
     withStruct(kvm_userspace_memory_region.size, (vm, struct) => vm.setRegion(region(struct))),
   ],
   [KVM_GET_DIRTY_LOG.request, withStruct(kvm_dirty_log.size, getDirtyLog)],
-  // The segment is for processors that cannot run real-mode guests by themselves; there it would take a slot.
-  [KVM_SET_TSS_ADDR.request, (_vm, arg) => (arg > LAST_TSS ? -EINVAL : 0)],
-  [KVM_SET_IDENTITY_MAP_ADDR, withStruct(8, setIdentityMap)],
-  [KVM_MEMORY_ENCRYPT_OP.request, (vm, arg) => vm.technology?.vmCommand(arg) ?? -ENOTTY],
-  [KVM_MEMORY_ENCRYPT_REG_REGION.request, encRegion((technology) => technology.registerRegion.bind(technology))],
-  [KVM_MEMORY_ENCRYPT_UNREG_REGION.request, encRegion((technology) => technology.unregisterRegion.bind(technology))],
 ]);
 
 /** Requests that a configuration or a release may lack. */
@@ -170,8 +119,8 @@ export class VmFile extends KvmFile {
   constructor(vm: Vm, ino: bigint, makeVcpu: (id: number) => SimFile) {
     super(ino);
     this.vm = vm;
-    vm.retain();
     this.#makeVcpu = makeVcpu;
+    vm.retain();
   }
 
   protected override release(): void {
@@ -182,9 +131,10 @@ export class VmFile extends KvmFile {
     const { vm } = this;
     if (vm.dead) return -EIO;
     if (request === KVM_CREATE_VCPU.request) return this.#createVcpu(arg);
-    if (request === KVM_SET_USER_MEMORY_REGION.request && vm.machine.hasMemfiles) return setMemfileRegion(vm, arg);
+    const own = vm.replacedRequest(request, arg);
+    if (own !== undefined) return own;
     const handler = HANDLERS.get(request) ?? newerHandler(vm, request);
-    return handler === undefined ? -ENOTTY : handler(vm, arg);
+    return handler === undefined ? vm.machine.vmRequest(vm, request, arg) : handler(vm, arg);
   }
 
   #createVcpu(arg: bigint): number {
@@ -192,7 +142,7 @@ export class VmFile extends KvmFile {
     const refused = vm.reserveVcpu(arg);
     if (refused !== 0) return refused;
     const id = Number(arg);
-    const unready = vm.technology?.mayCreateVcpu() ?? 0;
+    const unready = vm.mayCreateVcpu();
     if (unready !== 0) {
       vm.releaseVcpu(id);
       return unready;

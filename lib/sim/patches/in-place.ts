@@ -5,7 +5,7 @@
 import { kvm_memory_attributes2 } from '../../uapi/proposed.ts';
 import { EAGAIN, EFAULT, EINVAL } from '../errno.ts';
 import type { GuestMemfdFile } from '../files/guest-memfd.ts';
-import type { Vm } from '../kvm/vm.ts';
+import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 
 const AT = kvm_memory_attributes2.offsets;

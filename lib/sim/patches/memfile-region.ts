@@ -4,8 +4,8 @@
  */
 import { KVM_MEM_PRIVATE, kvm_userspace_memory_region_ext } from '../../uapi/proposed.ts';
 import { EFAULT, EINVAL } from '../errno.ts';
-import { VM_MEMFILE } from '../kvm/machine.ts';
-import type { Vm } from '../kvm/vm.ts';
+import { VM_MEMFILE } from '../kvm/x64/types.ts';
+import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 
 const REGION = kvm_userspace_memory_region_ext;
 const PLAIN_SIZE = 32;

@@ -9,12 +9,12 @@ import { KVM_EXIT_MEMORY_ERROR, kvm_run_memory_error } from '../../uapi/proposed
 import { EINVAL, ENOTTY, EOPNOTSUPP, EPERM } from '../errno.ts';
 import { MemfdFile } from '../files/memfd.ts';
 import type { BindableFile, Memslot } from '../kvm/slot.ts';
-import type { RunResult, VmTechnology } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
-import type { Vm } from '../kvm/vm.ts';
+import type { RunResult, VmTechnology } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
+import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 import { PAGE_SIZE } from '../page.ts';
 import type { PageStore } from '../page-store.ts';
-import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
+import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import type { MemfileListener } from './memfile.ts';
 
 const SHARED_BIT = 47;

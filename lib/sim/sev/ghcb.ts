@@ -1,8 +1,8 @@
 /** The page by which a sealed guest talks to the hypervisor: struct ghcb of arch/x86/include/asm/svm.h, non-automatic exit events. */
 import { kvm_run_mmio } from '../../uapi/kvm-run.ts';
-import * as exits from '../kvm/exits.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import * as exits from '../kvm/x64/exits.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import type { SevBase } from './sev-base.ts';
 import { GHCB_FEATURES, isRegistered, terminate } from './vmgexit.ts';
 

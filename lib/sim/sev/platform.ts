@@ -1,5 +1,5 @@
 /** What all SEV VMs of a machine share: address-space ids, which are memory keys, the reverse map table, the firmware's guests. */
-import type { KvmMachine } from '../kvm/machine.ts';
+import type { X64Machine as KvmMachine } from '../kvm/x64/machine.ts';
 import { Rmp } from './rmp.ts';
 import type { SevGuest } from './sev-firmware.ts';
 

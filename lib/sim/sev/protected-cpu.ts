@@ -1,6 +1,6 @@
 /** A vCPU whose state is sealed: what it may do itself, what raises #VC, and the page that its state is measured as. */
 import { vmsaPage } from '../../measure/vmsa.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import type { Secure } from '../x64/secure.ts';
 import type { Segment } from '../x64/state.ts';
 

@@ -1,7 +1,7 @@
 /** PVALIDATE: the guest says that a page is what it takes it for, or no longer. AMD64 manual volume 3. */
-import { writeMemoryFault } from '../kvm/exits.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import { writeMemoryFault } from '../kvm/x64/exits.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { PAGE_SIZE } from '../page.ts';
 import { encodeAnswer } from '../x64/secure.ts';
 import type { SecureStop } from '../x64/stop.ts';

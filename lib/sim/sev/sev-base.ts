@@ -5,13 +5,13 @@
 import { KVM_SEV, kvm_sev_init, SVM_SEV_FEAT } from '../../uapi/sev.ts';
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOTTY } from '../errno.ts';
 import type { GuestMemfdFile } from '../files/guest-memfd.ts';
-import { VM_DEFAULT, VM_SEV, VM_SNP } from '../kvm/machine.ts';
-import type { RunResult, VmTechnology } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
-import type { Vm } from '../kvm/vm.ts';
+import type { RunResult, VmTechnology } from '../kvm/x64/technology.ts';
+import { VM_DEFAULT, VM_SEV, VM_SNP } from '../kvm/x64/types.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
+import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 import { PAGE_SIZE } from '../page.ts';
 import { frameAt, userPage } from '../physical.ts';
-import type { GuestBus } from '../x64/bus.ts';
+import type { GuestBus } from '../vcpu/bus.ts';
 import type { SecureStop } from '../x64/stop.ts';
 import { Cipher } from './cipher.ts';
 import { SevCommand } from './command.ts';

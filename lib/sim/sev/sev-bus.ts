@@ -3,9 +3,9 @@
  * page tables are always encrypted, and everything is without page tables that could say. AMD64 manual volume 2, 15.34.5.
  */
 import type { GuestMemory } from '../kvm/guest-memory.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import type { PhysicalMemory } from '../physical.ts';
-import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
+import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import { VC, VC_VECTOR } from './protected-cpu.ts';
 import { C_FRAME, type SevBase } from './sev-base.ts';
 

@@ -13,9 +13,9 @@ import {
   SEV_RET,
 } from '../../uapi/sev.ts';
 import { EFAULT, EINVAL, ENOTTY } from '../errno.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { PAGE_SIZE } from '../page.ts';
-import type { GuestBus } from '../x64/bus.ts';
+import type { GuestBus } from '../vcpu/bus.ts';
 import type { SevCommand } from './command.ts';
 import { debugCrypt } from './debug.ts';
 import { vmsaOf } from './protected-cpu.ts';

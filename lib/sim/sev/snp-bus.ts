@@ -3,8 +3,8 @@
  * private page only when it owns the frame at that gpa and has validated it.
  */
 import { servesNoShared } from '../kvm/slot.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
-import type { BusMiss } from '../x64/bus.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
+import type { BusMiss } from '../vcpu/bus.ts';
 import { VC, VC_VECTOR } from './protected-cpu.ts';
 import { NOT_MEMORY, SevBus } from './sev-bus.ts';
 import type { SnpVm } from './snp-vm.ts';

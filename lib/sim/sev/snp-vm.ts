@@ -13,13 +13,13 @@ import {
 } from '../../uapi/sev.ts';
 import { EEXIST, EFAULT, EINVAL, EIO, ENOTTY, EPERM } from '../errno.ts';
 import type { GuestMemfdFile } from '../files/guest-memfd.ts';
-import { supportedCpuid } from '../kvm/features.ts';
 import type { Memslot } from '../kvm/slot.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import { supportedCpuid } from '../kvm/x64/features.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { isAligned, PAGE_SIZE } from '../page.ts';
 import { userPage } from '../physical.ts';
-import type { GuestBus } from '../x64/bus.ts';
+import type { GuestBus } from '../vcpu/bus.ts';
 import type { SecureStop } from '../x64/stop.ts';
 import type { SevCommand } from './command.ts';
 import { protect, vmsaOf } from './protected-cpu.ts';

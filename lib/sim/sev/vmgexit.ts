@@ -6,9 +6,9 @@
 import { KVM_HC, KVM_SYSTEM_EVENT } from '../../uapi/kvm-exits.ts';
 import { KVM_RUN_EXIT_OFFSET, kvm_run_hypercall } from '../../uapi/kvm-run.ts';
 import { EINVAL } from '../errno.ts';
-import * as exits from '../kvm/exits.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import * as exits from '../kvm/x64/exits.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { encodeAnswer } from '../x64/secure.ts';
 import { ghcbEvent } from './ghcb.ts';
 import { C_BIT } from './platform.ts';

@@ -1,7 +1,7 @@
 /** What all trust domains of a machine share: private key ids, and what the TDX module of the machine offers. A model of a module 1.5. */
 import { type kvm_cpuid_entry2 as Entry, kvm_cpuid_entry2 } from '../../uapi/kvm-x86-cpuid.ts';
-import { supportedCpuid } from '../kvm/features.ts';
-import type { KvmMachine } from '../kvm/machine.ts';
+import { supportedCpuid } from '../kvm/x64/features.ts';
+import type { X64Machine as KvmMachine } from '../kvm/x64/machine.ts';
 
 type CpuidEntry = ReturnType<typeof Entry.decode>;
 

@@ -3,9 +3,9 @@
  * (348551); Guest-Host Communication Interface (348552); arch/x86/kvm/vmx/tdx.c, handle_tdvmcall. Leaves that are not here end as
  * KVM_EXIT_INTERNAL_ERROR.
  */
-import { writeEmulationFailure, writeMemoryFault } from '../kvm/exits.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import { writeEmulationFailure, writeMemoryFault } from '../kvm/x64/exits.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { encodeAnswer, type Regs } from '../x64/index.ts';
 import { tdvmcall } from './tdvmcall.ts';

@@ -2,10 +2,10 @@
 import { KVM_EXIT, KVM_HC, KVM_SYSTEM_EVENT } from '../../uapi/kvm-exits.ts';
 import { KVM_RUN_EXIT_OFFSET, kvm_run_hypercall, kvm_run_mmio, kvm_run_tdx } from '../../uapi/kvm-run.ts';
 import { EINVAL } from '../errno.ts';
-import * as exits from '../kvm/exits.ts';
-import { hypercallResult } from '../kvm/hypercall.ts';
-import type { RunResult } from '../kvm/technology.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import * as exits from '../kvm/x64/exits.ts';
+import { hypercallResult } from '../kvm/x64/hypercall.ts';
+import type { RunResult } from '../kvm/x64/technology.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import type { HypercallStop, Regs } from '../x64/index.ts';
 import { finish, unknown } from './tdcall.ts';
 import type { TdxVm } from './tdx-vm.ts';

@@ -1,8 +1,8 @@
 /** Guest-physical memory of a trust domain: the shared bit names the side; code and page tables are private always. */
 import { EIO } from '../errno.ts';
 import { servesNoShared } from '../kvm/slot.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
-import type { BusAccess, BusMiss, GuestBus } from '../x64/bus.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
+import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import type { TdxVm } from './tdx-vm.ts';
 
 export const VE_VECTOR = 20;

@@ -8,7 +8,7 @@ import {
   kvm_tdx_init_mem_region,
 } from '../../uapi/index.ts';
 import { E2BIG, EFAULT, EINVAL, EIO } from '../errno.ts';
-import type { Vcpu } from '../kvm/vcpu.ts';
+import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
 import { userPage } from '../physical.ts';
 import type { Process } from '../process.ts';

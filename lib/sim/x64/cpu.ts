@@ -2,8 +2,9 @@
  * A simulated x86-64 vCPU. It executes the instructions of the table in lib/guest/x64 from the bytes that a
  * {@link GuestBus} has, and stops where KVM_RUN would come back.
  */
+
+import type { GuestBus } from '../vcpu/bus.ts';
 import { type Block, Blocks } from './blocks.ts';
-import type { GuestBus } from './bus.ts';
 import { Cpuid, type CpuidEntry } from './cpuid.ts';
 import { deliver, type Event } from './interrupts.ts';
 import type { Machine } from './machine.ts';

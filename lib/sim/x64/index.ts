@@ -1,5 +1,5 @@
 /** The simulated x86-64 vCPU. */
-export type { BusAccess, BusMiss, GuestBus } from './bus.ts';
+export type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 export type { X64CpuOptions } from './cpu.ts';
 export { X64Cpu } from './cpu.ts';
 export type { CpuidEntry } from './cpuid.ts';

@@ -1,9 +1,9 @@
 /** From linear addresses to bytes: translation, the pages of the bus, and what has no bytes. */
-import type { BusMiss, GuestBus } from './bus.ts';
+import type { BusMiss, GuestBus } from '../vcpu/bus.ts';
+import { Tlb } from '../vcpu/tlb.ts';
 import { at, EVENT, EVENT_CODE } from './registers.ts';
 import { CR0, type State } from './state.ts';
 import { VECTOR } from './stop.ts';
-import { Tlb } from './tlb.ts';
 import { type Access, type TableMemory, walk } from './walk.ts';
 
 const NO_BUS: GuestBus = { generation: -1, page: () => ({ kind: 'mmio' }) };

@@ -1,4 +1,7 @@
 /** Why a vCPU stopped, and how code deep inside an instruction says so. */
+import type { BudgetStop, MemoryFaultStop, MmioStop, UnreachableStop } from '../vcpu/stop.ts';
+
+export type { MemoryFaultStop, MmioStop, UnreachableStop } from '../vcpu/stop.ts';
 
 /** A port access. */
 export interface IoStop {
@@ -14,17 +17,6 @@ export interface IoStop {
   readonly waits: boolean;
 }
 
-/** An access without memory behind it. A write has been executed; a read waits for `complete`. */
-export interface MmioStop {
-  readonly kind: 'mmio';
-  readonly gpa: number;
-  /** 1 to 8 bytes. */
-  readonly length: number;
-  readonly isWrite: boolean;
-  /** What was written; absent for a read. */
-  readonly data?: Uint8Array;
-}
-
 /** rip is on the instruction; `complete` gives rax and goes past it. */
 export interface HypercallStop {
   readonly kind: 'hypercall';
@@ -33,22 +25,6 @@ export interface HypercallStop {
   readonly args: readonly bigint[];
   readonly longMode: boolean;
   readonly cpl: number;
-}
-
-/** The instruction was not executed; running again repeats it. */
-export interface MemoryFaultStop {
-  readonly kind: 'memory-fault';
-  /** Of the page. */
-  readonly gpa: number;
-  readonly private: boolean;
-  readonly errno: number;
-}
-
-/** As memory-fault, but KVM_RUN has no exit to report. */
-export interface UnreachableStop {
-  readonly kind: 'unreachable';
-  readonly gpa: number;
-  readonly errno: number;
 }
 
 /** KVM_INTERNAL_ERROR_EMULATION; rip is on the instruction. No bytes when they could not be fetched. */
@@ -88,8 +64,7 @@ export type Stop =
   | { readonly kind: 'shutdown' }
   /** The access cannot succeed and does not end: the vCPU tries again for ever, as a processor would. */
   | { readonly kind: 'retry' }
-  /** As many instructions as allowed were executed. */
-  | { readonly kind: 'budget' };
+  | BudgetStop;
 
 /**
  * What is thrown to abandon an instruction before it changed anything. One object each, because making errors with

@@ -126,7 +126,7 @@ describe('program', () => {
   });
 
   it('refuses values and operations outside their program', () => {
-    let leaked: Parameters<Parameters<typeof program>[1]>[0] | undefined;
+    let leaked: Parameters<Parameters<typeof program<'x64'>>[1]>[0] | undefined;
     program({ arch: 'x64' }, (g) => {
       leaked = g;
     });

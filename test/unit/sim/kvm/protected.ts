@@ -12,7 +12,7 @@ export const DATA_PAGES = 16;
 const LOW_SIZE = 0x20_0000;
 const SW_PROTECTED = 1;
 
-type Write = Parameters<typeof program>[1];
+type Write = Parameters<typeof program<'x64'>>[1];
 
 export function protectedGuest(options: SimulateOptions = {}) {
   const sys = new Sys(simulate(options));

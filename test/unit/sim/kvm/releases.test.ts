@@ -74,7 +74,8 @@ describe('releases', () => {
     expect([add({ technologies: [] }, 51n), add({ technologies: [] }, 52n)]).toEqual(['ok', 'EINVAL']);
   });
 
-  it('arm64 has no /dev/kvm yet', () => {
-    expect(() => Kvm.open(new Sys(simulate({ arch: 'arm64' })))).toThrow('it does not exist');
+  it('arm64 is a 7.3', () => {
+    expect(Kvm.open(new Sys(simulate({ arch: 'arm64' }))).vcpuMmapSize()).toBe(8192);
+    expect(() => simulate({ arch: 'arm64', release: '6.18' })).toThrow(/arm64 is simulated as of Linux 7.3 only/);
   });
 });

@@ -1,8 +1,8 @@
 /** State costs what is fragmented. Times are printed, never judged: docs/simulation.md has the measured growth. */
 import { describe, expect, it } from 'vitest';
 import { MemoryAttributes } from '../../../../lib/sim/kvm/attributes.ts';
-import { MEMSLOTS } from '../../../../lib/sim/kvm/limits.ts';
 import { MemslotTable } from '../../../../lib/sim/kvm/memslot-table.ts';
+import { X64_LIMITS } from '../../../../lib/sim/kvm/x64/limits.ts';
 import { Random } from '../../../differential/random.ts';
 
 const PAGE = 4096n;
@@ -37,7 +37,8 @@ describe('scale', () => {
       userLimit: 2n ** 47n,
       readonlyMemory: true,
       guestMemfd: true,
-      gfnLimit: 2 ** 40,
+      memslots: X64_LIMITS.memslots,
+      prepare: () => 0,
       boundIsExist: true,
       signedFileCheck: false,
       fileOf: () => null,
@@ -45,11 +46,11 @@ describe('scale', () => {
     const table = new MemslotTable(rules, () => {});
     const add = (slot: number, page: number) =>
       table.set({ slot, flags: 0, gpa: BigInt(page) * PAGE, size: PAGE, hva: 0n });
-    for (let i = 0; i < MEMSLOTS; i++) expect(add(i, 2 * (MEMSLOTS - i))).toBe(0);
-    expect(add(MEMSLOTS, 0)).toBe(-22);
-    expect(table.at(2 * 100)?.id).toBe(MEMSLOTS - 100);
+    for (let i = 0; i < X64_LIMITS.memslots; i++) expect(add(i, 2 * (X64_LIMITS.memslots - i))).toBe(0);
+    expect(add(X64_LIMITS.memslots, 0)).toBe(-22);
+    expect(table.at(2 * 100)?.id).toBe(X64_LIMITS.memslots - 100);
     expect(table.at(2 * 100 + 1)).toBeUndefined();
-    for (let i = 0; i < MEMSLOTS; i += 2) table.set({ slot: i, flags: 0, gpa: 0n, size: 0n, hva: 0n });
-    expect(add(0, 2 * (MEMSLOTS - 1))).toBe(-17);
+    for (let i = 0; i < X64_LIMITS.memslots; i += 2) table.set({ slot: i, flags: 0, gpa: 0n, size: 0n, hva: 0n });
+    expect(add(0, 2 * (X64_LIMITS.memslots - 1))).toBe(-17);
   });
 });

@@ -25,7 +25,7 @@ function set(sys: Sys, fd: number, fields: Fields): { outcome: string; at: numbe
   return { outcome: result.ok ? 'ok' : result.code, at: kvm_memory_attributes2.get(bytes, 'error_offset') };
 }
 
-function protectedVm(write: Parameters<typeof program>[1] = () => {}) {
+function protectedVm(write: Parameters<typeof program<'x64'>>[1] = () => {}) {
   const kernel = simulate({ patches: ['in-place-v8'], technologies: ['sw-protected'] });
   const sys = new Sys(kernel);
   const kvm = Kvm.open(sys);

@@ -48,7 +48,7 @@ function world(patch: SimPatch, options: { memlockLimit?: number } = {}) {
 }
 
 /** A guest that names the side by bit 47, and tells what it finds. */
-function guest(patch: SimPatch, write: Parameters<typeof program>[1], fd?: (sys: Sys) => number) {
+function guest(patch: SimPatch, write: Parameters<typeof program<'x64'>>[1], fd?: (sys: Sys) => number) {
   const made = world(patch);
   const { sys, vm, bind } = made;
   const file = fd?.(sys) ?? sys.memfdCreate('private', MFD_INACCESSIBLE);

@@ -33,7 +33,7 @@ const VM_TYPE = { sev: 2, 'sev-es': 3, 'sev-snp': 4 } as const;
 export const SNP_POLICY = 0x3_0000n;
 export const ALL = { technologies: ['sw-protected', 'sev', 'sev-es', 'sev-snp', 'tdx'] } as const;
 
-type Write = Parameters<typeof program>[1];
+type Write = Parameters<typeof program<'x64'>>[1];
 
 /** What a command came to: `ok`, or the errno, with the firmware's code behind a colon. */
 export type Outcome = string;

@@ -29,7 +29,7 @@ const TDX = 5;
 const SPLIT_IRQCHIP = 121;
 export const VE_DISABLE = 1n << 28n;
 
-type Write = Parameters<typeof program>[1];
+type Write = Parameters<typeof program<'x64'>>[1];
 type Entry = NonNullable<Parameters<typeof kvm_cpuid_entry2.encode>[0]>;
 
 export class TdxWorld {

@@ -8,7 +8,7 @@ import {
   realMode,
 } from '../../../../lib/guest/x64/index.ts';
 import type { Mode } from '../../../../lib/guest/x64/operands.ts';
-import type { BusAccess, BusMiss, GuestBus } from '../../../../lib/sim/x64/bus.ts';
+import type { BusAccess, BusMiss, GuestBus } from '../../../../lib/sim/vcpu/bus.ts';
 import { type Regs, type Stop, X64Cpu } from '../../../../lib/sim/x64/index.ts';
 
 export class Ram implements GuestBus {

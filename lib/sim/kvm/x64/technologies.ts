@@ -1,13 +1,14 @@
 /** Which technology protects a VM, by its type and the machine. */
-import { MemfileVm } from '../patches/memfile-vm.ts';
-import { SevVm } from '../sev/sev-vm.ts';
-import { SnpVm } from '../sev/snp-vm.ts';
-import { TdxVm } from '../tdx/tdx-vm.ts';
-import { VM_DEFAULT, VM_MEMFILE, VM_SEV, VM_SEV_ES, VM_SNP, VM_TDX } from './machine.ts';
-import type { VmTechnology } from './technology.ts';
-import type { Vm } from './vm.ts';
+import { MemfileVm } from '../../patches/memfile-vm.ts';
+import { SevVm } from '../../sev/sev-vm.ts';
+import { SnpVm } from '../../sev/snp-vm.ts';
+import { TdxVm } from '../../tdx/tdx-vm.ts';
 
-export function technologyOf(vm: Vm): VmTechnology | undefined {
+import type { VmTechnology } from './technology.ts';
+import { VM_DEFAULT, VM_MEMFILE, VM_SEV, VM_SEV_ES, VM_SNP, VM_TDX } from './types.ts';
+import type { X64Vm } from './vm.ts';
+
+export function technologyOf(vm: X64Vm): VmTechnology | undefined {
   if (vm.machine.hasMemfiles) return vm.type === VM_MEMFILE ? new MemfileVm(vm) : undefined;
   switch (vm.type) {
     case VM_DEFAULT:

@@ -1,6 +1,18 @@
 /** The requests that get and set the state of an x86-64 vCPU. arch/x86/kvm/x86.c, kvm_arch_vcpu_ioctl */
 import {
+  KVM_GET_CPUID2,
+  KVM_GET_MP_STATE,
+  KVM_GET_MSRS,
+  KVM_GET_REGS,
+  KVM_GET_SREGS,
+  KVM_MEMORY_ENCRYPT_OP,
   KVM_MP_STATE,
+  KVM_PRE_FAULT_MEMORY,
+  KVM_SET_CPUID2,
+  KVM_SET_MP_STATE,
+  KVM_SET_MSRS,
+  KVM_SET_REGS,
+  KVM_SET_SREGS,
   kvm_cpuid_entry2,
   kvm_cpuid2,
   kvm_mp_state,
@@ -8,23 +20,24 @@ import {
   kvm_msrs,
   kvm_regs,
   kvm_sregs,
-} from '../../uapi/index.ts';
-import { E2BIG, EFAULT, EINVAL } from '../errno.ts';
+} from '../../../uapi/index.ts';
+import { E2BIG, EFAULT, EINVAL, ENOTTY } from '../../errno.ts';
 import { MAX_CPUID_ENTRIES, MAX_IO_MSRS } from './limits.ts';
-import type { Vcpu } from './vcpu.ts';
+import { preFault } from './pre-fault.ts';
+import type { X64Vcpu } from './vcpu.ts';
 
 const { KVM_MP_STATE_RUNNABLE } = KVM_MP_STATE.value;
 
-const give = ({ vm }: Vcpu, arg: bigint, bytes: Uint8Array): number =>
+const give = ({ vm }: X64Vcpu, arg: bigint, bytes: Uint8Array): number =>
   vm.process.user.write(arg, bytes) ? 0 : -EFAULT;
-const take = ({ vm }: Vcpu, arg: bigint, size: number): Uint8Array | undefined => vm.process.user.read(arg, size);
+const take = ({ vm }: X64Vcpu, arg: bigint, size: number): Uint8Array | undefined => vm.process.user.read(arg, size);
 const u32 = (bytes: Uint8Array, offset = 0): number =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
 
-export const getRegs = (vcpu: Vcpu, arg: bigint): number =>
+const getRegs = (vcpu: X64Vcpu, arg: bigint): number =>
   vcpu.isHidden ? -EINVAL : give(vcpu, arg, kvm_regs.encode(vcpu.cpu.getRegs()));
 
-export function setRegs(vcpu: Vcpu, arg: bigint): number {
+function setRegs(vcpu: X64Vcpu, arg: bigint): number {
   const bytes = take(vcpu, arg, kvm_regs.size);
   if (bytes === undefined) return -EFAULT;
   if (vcpu.isHidden) return -EINVAL;
@@ -32,10 +45,10 @@ export function setRegs(vcpu: Vcpu, arg: bigint): number {
   return 0;
 }
 
-export const getSregs = (vcpu: Vcpu, arg: bigint): number =>
+const getSregs = (vcpu: X64Vcpu, arg: bigint): number =>
   vcpu.isHidden ? -EINVAL : give(vcpu, arg, kvm_sregs.encode(vcpu.cpu.getSregs()));
 
-export function setSregs(vcpu: Vcpu, arg: bigint): number {
+function setSregs(vcpu: X64Vcpu, arg: bigint): number {
   const bytes = take(vcpu, arg, kvm_sregs.size);
   if (bytes === undefined) return -EFAULT;
   if (vcpu.isHidden) return -EINVAL;
@@ -43,17 +56,17 @@ export function setSregs(vcpu: Vcpu, arg: bigint): number {
 }
 
 /** Without a local APIC in the kernel a vCPU is always runnable, and nothing else can be set. */
-export const getMpState = (vcpu: Vcpu, arg: bigint): number =>
+const getMpState = (vcpu: X64Vcpu, arg: bigint): number =>
   give(vcpu, arg, kvm_mp_state.encode({ mp_state: KVM_MP_STATE_RUNNABLE }));
 
-export function setMpState(vcpu: Vcpu, arg: bigint): number {
+function setMpState(vcpu: X64Vcpu, arg: bigint): number {
   const bytes = take(vcpu, arg, kvm_mp_state.size);
   if (bytes === undefined) return -EFAULT;
   return u32(bytes) === KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
 }
 
 /** msr_io: the MSRs one after the other, up to the first that is refused. */
-function msrs(vcpu: Vcpu, arg: bigint, one: (index: number, entry: DataView) => boolean, back: boolean): number {
+function msrs(vcpu: X64Vcpu, arg: bigint, one: (index: number, entry: DataView) => boolean, back: boolean): number {
   const header = take(vcpu, arg, kvm_msrs.size);
   if (header === undefined) return -EFAULT;
   const count = u32(header);
@@ -72,7 +85,7 @@ function msrs(vcpu: Vcpu, arg: bigint, one: (index: number, entry: DataView) => 
 
 const DATA = kvm_msr_entry.offsets.data;
 
-export const getMsrs = (vcpu: Vcpu, arg: bigint): number =>
+const getMsrs = (vcpu: X64Vcpu, arg: bigint): number =>
   msrs(
     vcpu,
     arg,
@@ -84,7 +97,7 @@ export const getMsrs = (vcpu: Vcpu, arg: bigint): number =>
     true,
   );
 
-export const setMsrs = (vcpu: Vcpu, arg: bigint): number =>
+const setMsrs = (vcpu: X64Vcpu, arg: bigint): number =>
   msrs(vcpu, arg, (index, entry) => !vcpu.isHidden && vcpu.cpu.setMsr(index, entry.getBigUint64(DATA, true)), false);
 
 const ENTRY = kvm_cpuid_entry2.size;
@@ -92,7 +105,7 @@ const ADDRESS_SIZES_LEAF = 0x8000_0008;
 /** Bits of linear addresses that guests can have; 0 stands for not said. */
 const LINEAR_BITS: ReadonlySet<number> = new Set([0, 48, 57]);
 
-export function setCpuid(vcpu: Vcpu, arg: bigint): number {
+function setCpuid(vcpu: X64Vcpu, arg: bigint): number {
   const header = take(vcpu, arg, kvm_cpuid2.size);
   if (header === undefined) return -EFAULT;
   const count = u32(header);
@@ -108,7 +121,7 @@ export function setCpuid(vcpu: Vcpu, arg: bigint): number {
   return 0;
 }
 
-function cpuidBytes(vcpu: Vcpu): Uint8Array {
+function cpuidBytes(vcpu: X64Vcpu): Uint8Array {
   const entries = vcpu.cpu.getCpuid();
   const bytes = new Uint8Array(entries.length * ENTRY);
   entries.forEach((entry, i) => {
@@ -120,7 +133,7 @@ function cpuidBytes(vcpu: Vcpu): Uint8Array {
 const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
 
-export function getCpuid(vcpu: Vcpu, arg: bigint): number {
+function getCpuid(vcpu: X64Vcpu, arg: bigint): number {
   const header = take(vcpu, arg, kvm_cpuid2.size);
   if (header === undefined) return -EFAULT;
   const entries = cpuidBytes(vcpu);
@@ -129,4 +142,36 @@ export function getCpuid(vcpu: Vcpu, arg: bigint): number {
   if (give(vcpu, arg + BigInt(kvm_cpuid2.size), entries) !== 0) return -EFAULT;
   new DataView(header.buffer, header.byteOffset).setUint32(kvm_cpuid2.offsets.nent, count, true);
   return give(vcpu, arg, header);
+}
+
+type Handler = (vcpu: X64Vcpu, arg: bigint) => number;
+
+const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
+  [KVM_GET_REGS.request, getRegs],
+  [KVM_SET_REGS.request, setRegs],
+  [KVM_GET_SREGS.request, getSregs],
+  [KVM_SET_SREGS.request, setSregs],
+  [KVM_GET_MP_STATE.request, getMpState],
+  [KVM_SET_MP_STATE.request, setMpState],
+  [KVM_GET_MSRS.request, getMsrs],
+  [KVM_SET_MSRS.request, setMsrs],
+  [KVM_GET_CPUID2.request, getCpuid],
+  [KVM_SET_CPUID2.request, setCpuid],
+]);
+
+/** Only TDX has commands for vCPUs; the vendor module that has it refuses them on other VMs with EINVAL. */
+function vcpuCommand(vcpu: X64Vcpu, arg: bigint): number {
+  const { technology } = vcpu.vm;
+  if (technology !== undefined) return technology.vcpuCommand(vcpu, arg);
+  return vcpu.machine.technologies.has('tdx') ? -EINVAL : -ENOTTY;
+}
+
+/** Undefined for a request that x86-64 does not know. */
+export function stateRequest(vcpu: X64Vcpu, request: number, arg: bigint): number | undefined {
+  const { machine } = vcpu;
+  if (request === KVM_PRE_FAULT_MEMORY.request && machine.profile.preFault) {
+    return preFault(vcpu, arg);
+  }
+  if (request === KVM_MEMORY_ENCRYPT_OP.request) return vcpuCommand(vcpu, arg);
+  return HANDLERS.get(request)?.(vcpu, arg);
 }

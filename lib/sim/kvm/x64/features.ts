@@ -1,8 +1,8 @@
 /** What the simulated processor has: KVM_GET_SUPPORTED_CPUID and KVM_GET_MSR_INDEX_LIST. */
-import { kvm_cpuid_entry2 } from '../../uapi/kvm-x86-cpuid.ts';
-import { C_BIT } from '../sev/platform.ts';
-import { type CpuidEntry, X64Cpu } from '../x64/index.ts';
-import type { KvmMachine } from './machine.ts';
+import { kvm_cpuid_entry2 } from '../../../uapi/kvm-x86-cpuid.ts';
+import { C_BIT } from '../../sev/platform.ts';
+import { type CpuidEntry, X64Cpu } from '../../x64/index.ts';
+import type { X64Machine } from './machine.ts';
 
 const GENUINE_INTEL = { ebx: 0x756e_6547, edx: 0x4965_6e69, ecx: 0x6c65_746e };
 const KVM_SIGNATURE = { ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d };
@@ -28,7 +28,7 @@ const SEV_LEAF = 0x8000_001f;
 const REDUCED_BITS = 5;
 
 /** SEV, SEV-ES, SEV-SNP; where the C-bit is. */
-function sevLeaf({ technologies }: KvmMachine): CpuidEntry {
+function sevLeaf({ technologies }: X64Machine): CpuidEntry {
   const offered = [
     ...(technologies.has('sev') ? [1] : []),
     ...(technologies.has('sev-es') ? [3] : []),
@@ -37,7 +37,7 @@ function sevLeaf({ technologies }: KvmMachine): CpuidEntry {
   return leaf(SEV_LEAF, { eax: bits(...offered), ebx: C_BIT | (REDUCED_BITS << 6) });
 }
 
-export function supportedCpuid(machine: KvmMachine): { readonly bytes: Uint8Array; readonly count: number } {
+export function supportedCpuid(machine: X64Machine): { readonly bytes: Uint8Array; readonly count: number } {
   const { physicalBits, sev } = machine;
   const leaves = [
     leaf(0, { eax: 1, ...GENUINE_INTEL }),

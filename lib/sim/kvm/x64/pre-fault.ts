@@ -1,14 +1,14 @@
 /** KVM_PRE_FAULT_MEMORY. virt/kvm/kvm_main.c, kvm_vcpu_pre_fault_memory; arch/x86/kvm/mmu/mmu.c, kvm_arch_vcpu_pre_fault_memory */
-import { kvm_pre_fault_memory } from '../../uapi/kvm-private.ts';
-import { EAGAIN, EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../errno.ts';
-import { isAligned, PAGE_SIZE, pageOf } from '../page.ts';
-import { writeMemoryFault } from './exits.ts';
-import type { Vcpu } from './vcpu.ts';
+import { kvm_pre_fault_memory } from '../../../uapi/kvm-private.ts';
+import { EAGAIN, EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../../errno.ts';
+import { isAligned, PAGE_SIZE, pageOf } from '../../page.ts';
+import { writeMemoryFault } from '../exits.ts';
+import type { X64Vcpu } from './vcpu.ts';
 
 const AT = kvm_pre_fault_memory.offsets;
 const WRAP = 1n << 64n;
 
-export function preFault(vcpu: Vcpu, arg: bigint): number {
+export function preFault(vcpu: X64Vcpu, arg: bigint): number {
   const { user } = vcpu.vm.process;
   const bytes = user.read(arg, kvm_pre_fault_memory.size);
   if (bytes === undefined) return -EFAULT;
@@ -18,7 +18,7 @@ export function preFault(vcpu: Vcpu, arg: bigint): number {
   return user.write(arg, bytes) ? result : -EFAULT;
 }
 
-function faultRange(vcpu: Vcpu, range: DataView): number {
+function faultRange(vcpu: X64Vcpu, range: DataView): number {
   const gpa = range.getBigUint64(AT.gpa, true);
   const size = range.getBigUint64(AT.size, true);
   if (range.getBigUint64(AT.flags, true) !== 0n) return -EINVAL;
@@ -36,7 +36,7 @@ function faultRange(vcpu: Vcpu, range: DataView): number {
 }
 
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
-function faultPage({ vm, page }: Vcpu, gfn: number): number {
+function faultPage({ vm, page }: X64Vcpu, gfn: number): number {
   const { technology } = vm;
   if (technology?.preFaults === false) return -EOPNOTSUPP;
   if (technology?.isAlias(gfn) === true) return -EINVAL;

@@ -1,7 +1,7 @@
 /** What KVM itself answers to a hypercall. arch/x86/kvm/x86.c, ____kvm_emulate_hypercall */
-import { KVM_HC, KVM_HC_ERROR } from '../../uapi/kvm-exits.ts';
-import { isAligned } from '../page.ts';
-import type { HypercallStop } from '../x64/stop.ts';
+import { KVM_HC, KVM_HC_ERROR } from '../../../uapi/kvm-exits.ts';
+import { isAligned } from '../../page.ts';
+import type { HypercallStop } from '../../x64/stop.ts';
 
 const HC = KVM_HC.value;
 const ERROR = KVM_HC_ERROR.value;

@@ -1,0 +1,5 @@
+/** Contents for guest memory at one address. */
+export interface MemoryImage {
+  readonly gpa: number;
+  readonly bytes: Uint8Array;
+}
