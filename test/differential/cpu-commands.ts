@@ -6,9 +6,10 @@ export type CpuCommand =
   | { readonly do: 'start'; readonly mode: Mode; readonly tables: boolean }
   /** General registers by name; rflags are the status flags only. */
   | { readonly do: 'registers'; readonly values: Readonly<Record<string, bigint>> }
-  /** Runs the bytes and a halt; what is asked for on the way is answered. `hides` are flags that nobody promises. */
+  /** Runs the bytes and a halt in a mode, which is entered if it is not the present one; what is asked for on the way is answered. `hides` are flags that nobody promises. */
   | {
       readonly do: 'code';
+      readonly mode: Mode;
       readonly bytes: string;
       readonly text: string;
       readonly hides: number;

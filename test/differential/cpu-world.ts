@@ -125,10 +125,16 @@ export class CpuWorld {
       case 'code':
         return this.#execute(c);
       case 'sregs':
-        return [errnoOrValue(this.#setSregs(this.#changed(c.field, c.value))), ...this.#systemTexts()];
+        return this.#changeSregs(c.field, c.value);
       case 'msr':
         return [this.#msr(c.index, c.value)];
     }
+  }
+
+  #changeSregs(field: string, value: bigint): string[] {
+    const seen = [errnoOrValue(this.#setSregs(this.#changed(field, value))), ...this.#systemTexts()];
+    if (!this.#isInMode()) this.#start();
+    return seen;
   }
 
   #changed(field: string, value: bigint): object {
@@ -153,7 +159,11 @@ export class CpuWorld {
     return `${set}${errnoOrValue(got.result)} ${got.data.toString(16)}`;
   }
 
-  #execute({ bytes, hides, answer }: CpuCommand & { do: 'code' }): string[] {
+  #execute({ mode, bytes, hides, answer }: CpuCommand & { do: 'code' }): string[] {
+    if (mode !== this.#mode) {
+      this.#mode = mode;
+      this.#start();
+    }
     this.#write(CODE, [...Buffer.from(bytes, 'hex'), HLT, HLT]);
     const before = this.#regs();
     this.#setRegs({ ...before, rip: BigInt(CODE), rsp: BigInt(STACK), rflags: this.#flags | 2n });
@@ -172,8 +182,16 @@ export class CpuWorld {
       ([name, value]) => `${name} ${(name === 'rflags' ? value & ~hidden : value).toString(16)}`,
     );
     const seen = [exits.join('; '), ...texts, ...this.#systemTexts(), ...this.#memoryTexts()];
-    if (reason !== REASON.KVM_EXIT_HLT) this.#recover(UNFINISHED.has(reason));
+    if (reason !== REASON.KVM_EXIT_HLT || !this.#isInMode()) this.#recover(UNFINISHED.has(reason));
     return seen;
+  }
+
+  /** Code may have switched the mode, which decides what the next bytes mean. */
+  #isInMode(): boolean {
+    const { cr0, cs, efer } = this.#sregs();
+    const isProtected = (cr0 & 1n) !== 0n;
+    const isLong = (efer & 0x400n) !== 0n && cs.l === 1;
+    return this.#mode === (isLong ? 64 : cs.db === 1 ? 32 : 16) && isProtected === (this.#mode !== 16);
   }
 
   /** After anything but a halt the state is nothing to go on with. */

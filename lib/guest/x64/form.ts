@@ -29,7 +29,7 @@ export type Semantics =
   | ('mov' | 'mov-control' | 'mov-segment' | 'movzx' | 'movsx' | 'lea' | 'xchg' | 'cmov' | 'setcc')
   | ('inc' | 'dec' | 'not' | 'neg' | 'mul' | 'imul' | 'imul-wide' | 'div')
   | ('rol' | 'ror' | 'shl' | 'shr' | 'sar')
-  | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop')
+  | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'jcxz')
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'fence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps')
   | ('clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
@@ -39,7 +39,7 @@ export type Mnemonic =
   | ('add' | 'or' | 'adc' | 'sbb' | 'and' | 'sub' | 'xor' | 'cmp' | 'test')
   | ('mov' | 'movzx' | 'movsx' | 'movsxd' | 'lea' | 'xchg' | 'cmovcc' | 'setcc')
   | ('inc' | 'dec' | 'not' | 'neg' | 'mul' | 'imul' | 'div' | 'rol' | 'ror' | 'shl' | 'shr' | 'sar')
-  | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'loope' | 'loopne')
+  | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'loope' | 'loopne' | 'jcxz')
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'mfence' | 'lfence' | 'sfence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps' | 'clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
   | ('int3' | 'ud2' | 'vmcall' | 'vmmcall' | 'cmpxchg' | 'xadd' | 'invlpg');

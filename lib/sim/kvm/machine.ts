@@ -1,5 +1,7 @@
 /** What the machine and the kernel's configuration decide about KVM, besides the release. */
+
 import { type Profile, type SimRelease, sinceRelease } from '../profile.ts';
+import type { X64CpuOptions } from '../x64/index.ts';
 
 /** What protects guests. `sw-protected` is CONFIG_KVM_SW_PROTECTED_VM=y. */
 export type SimTechnology = 'sw-protected';
@@ -19,6 +21,8 @@ export interface MachineOptions {
   readonly systemManagement?: boolean;
   /** Physical address bits of the processor. Default 48. */
   readonly physicalBits?: number;
+  /** Linear address bits of the processor: 57 with LA57. Default 48. */
+  readonly linearBits?: 48 | 57;
   /** Processors, which KVM_CAP_NR_VCPUS recommends as a limit. Default 4. */
   readonly cpus?: number;
 }
@@ -38,6 +42,7 @@ export class KvmMachine {
   readonly processor: 'intel' | 'amd';
   readonly systemManagement: boolean;
   readonly physicalBits: number;
+  readonly linearBits: 48 | 57;
   readonly cpus: number;
 
   constructor(profile: Profile, options: MachineOptions = {}) {
@@ -58,6 +63,7 @@ export class KvmMachine {
     this.processor = options.processor ?? 'intel';
     this.systemManagement = options.systemManagement === true || !this.since('6.2');
     this.physicalBits = options.physicalBits ?? 48;
+    this.linearBits = options.linearBits ?? 48;
     this.cpus = options.cpus ?? 4;
   }
 
@@ -110,6 +116,12 @@ export class KvmMachine {
   get userLimit(): bigint {
     const signOnly = this.since('6.4') && !this.since('6.12');
     return signOnly ? (1n << 63n) - 1n : (1n << 47n) - 4096n;
+  }
+
+  /** What a vCPU must know of it. */
+  get cpuOptions(): X64CpuOptions {
+    const emulated = this.emulatesGuests;
+    return this.since('6.13') ? { emulated, linearBits: this.linearBits } : { emulated };
   }
 
   /** On a shutdown an AMD processor leaves nothing that could be relied on, so KVM gives the vCPU an INIT. arch/x86/kvm/svm/svm.c, shutdown_interception */

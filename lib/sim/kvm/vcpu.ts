@@ -32,7 +32,7 @@ export class Vcpu {
 
   constructor(vm: Vm, id: number) {
     this.vm = vm;
-    this.cpu = new X64Cpu({ emulated: vm.machine.emulatesGuests });
+    this.cpu = new X64Cpu(vm.machine.cpuOptions);
     this.id = id;
   }
 

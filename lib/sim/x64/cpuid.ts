@@ -65,3 +65,13 @@ export class Cpuid {
     return { eax: found.eax, ebx: found.ebx, ecx, edx: (found.edx & ~(1 << 9)) | apic };
   }
 }
+
+/** Where CPUID says nothing about physical addresses. */
+const DEFAULT_PHYSICAL_BITS = 36;
+const ADDRESS_SIZES_LEAF = 0x8000_0008;
+
+/** Of the guest's processor. */
+export function physicalBits(cpuid: Cpuid): number {
+  const entry = cpuid.entries.find((leaf) => leaf.function >>> 0 === ADDRESS_SIZES_LEAF);
+  return entry === undefined ? DEFAULT_PHYSICAL_BITS : entry.eax & 0xff;
+}

@@ -174,7 +174,7 @@ export function compileMoveSegment(site: Site): Operation {
 
 export function compileMoveControl(site: Site): Operation {
   const { machine, instruction } = site;
-  const { r, state, mmu } = machine;
+  const { r, state } = machine;
   const to = operandAt(site, 0);
   const from = operandAt(site, 1);
   if (to.kind !== 'register' || from.kind !== 'register') throw new TypeError('not a control move');
@@ -183,7 +183,7 @@ export function compileMoveControl(site: Site): Operation {
     return () => {
       requirePrivilege(state);
       const low = BigInt(read() >>> 0);
-      writeControl(state, mmu, to.index, (BigInt(at(r, HIGH) >>> 0) << 32n) | low);
+      writeControl(machine, to.index, (BigInt(at(r, HIGH) >>> 0) << 32n) | low);
     };
   }
   const write = writeRegister(machine, to);
