@@ -1,5 +1,6 @@
 /** The requests of a vCPU's descriptor, and its pages. virt/kvm/kvm_main.c, kvm_vcpu_ioctl and kvm_vcpu_fault */
 import {
+  KVM_ENABLE_CAP,
   KVM_GET_CPUID2,
   KVM_GET_MP_STATE,
   KVM_GET_MSRS,
@@ -36,6 +37,7 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [KVM_SET_MSRS.request, state.setMsrs],
   [KVM_GET_CPUID2.request, state.getCpuid],
   [KVM_SET_CPUID2.request, state.setCpuid],
+  [KVM_ENABLE_CAP.request, state.enableCap],
 ]);
 
 export class VcpuFile extends KvmFile {

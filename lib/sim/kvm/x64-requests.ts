@@ -3,6 +3,7 @@ import {
   KVM_MP_STATE,
   kvm_cpuid_entry2,
   kvm_cpuid2,
+  kvm_enable_cap,
   kvm_mp_state,
   kvm_msr_entry,
   kvm_msrs,
@@ -126,3 +127,7 @@ export function getCpuid(vcpu: Vcpu, arg: bigint): number {
   new DataView(header.buffer, header.byteOffset).setUint32(kvm_cpuid2.offsets.nent, count, true);
   return give(vcpu, arg, header);
 }
+
+/** There is none that a vCPU takes. */
+export const enableCap = (vcpu: Vcpu, arg: bigint): number =>
+  take(vcpu, arg, kvm_enable_cap.size) === undefined ? -EFAULT : -EINVAL;

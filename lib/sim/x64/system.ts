@@ -143,14 +143,15 @@ export function compileWrmsr(site: Site): Operation {
 
 export function compileInvlpg(site: Site): Operation {
   const { machine } = site;
-  const { state, mmu } = machine;
+  const { state, mmu, emulated } = machine;
   const operand = operandAt(site, 0);
   if (operand.kind !== 'memory') throw new TypeError('invlpg takes an address');
   // The address is computed only for its own faults: forgetting one translation or all cannot be told apart.
   const address = compileAddress(site, operand, 1, false);
   return () => {
     requirePrivilege(state);
-    if (state.codeBits !== 64) address();
+    // KVM's emulator leaves it at that.
+    if (state.codeBits !== 64 && !emulated) address();
     mmu.flush();
   };
 }
