@@ -51,3 +51,16 @@ agree(
   ],
   'a read of a writable page dirties it where guests run on a processor',
 );
+
+agree(
+  'files',
+  [
+    { do: 'gmem', slot: 1, size: 0x1000n, flags: 3n },
+    { do: 'mmap', at: 0x100000003000n, length: 0x2000n, prot: 3, flags: 19, slot: 1, offset: 0n },
+    { do: 'madvise', at: 0x100000003000n, length: 0x4000n, advice: 102 },
+    { do: 'mmap', map: 3, at: 0x8000n, length: 0x1000n, prot: 3, flags: 1, slot: 1, offset: 0n },
+    { do: 'copyOut', at: { map: 3, offset: 0 }, length: 5 },
+    { do: 'fallocate', slot: 1, mode: 3, offset: 0n, length: 0x4000n },
+  ],
+  'a hole in a guest_memfd takes the guard region of a page that is mapped elsewhere',
+);

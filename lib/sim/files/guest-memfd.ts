@@ -34,6 +34,8 @@ export class GuestMemfdInode {
   readonly size: bigint;
   readonly flags: number;
   readonly pages = new PageStore();
+  /** Pages that the host touched since they came to be. */
+  readonly #touched = new Set<number>();
 
   constructor(size: bigint, flags: number, profile: Profile, ino = 0n) {
     this.profile = profile;
@@ -49,6 +51,22 @@ export class GuestMemfdInode {
   /** Whether the host may touch a page. In merged kernels the whole file is one or the other. */
   isShared(_page: number): boolean {
     return (this.flags & GUEST_MEMFD_FLAG_INIT_SHARED) !== 0;
+  }
+
+  /** The page as the host gets it. */
+  hostPage(page: number, write: boolean): Uint8Array {
+    this.#touched.add(page);
+    return this.pages.page(page, write);
+  }
+
+  /** A mapped page is unmapped folio by folio, which takes guard regions with it. mm/memory.c, unmap_mapping_folio */
+  punch(from: number, to: number): void {
+    for (const page of this.#touched) {
+      if (page < from || page >= to) continue;
+      this.pages.announceUnmap(page);
+      this.#touched.delete(page);
+    }
+    this.pages.punch(from, to);
   }
 
   /** The page as the guest gets it; undefined beyond the size. */
@@ -99,7 +117,7 @@ export class GuestMemfdFile extends SimFile {
     if (!isAligned(offset) || !isAligned(length)) return -EINVAL;
     const end = offset + length;
     if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
-      this.pages.punch(pageOf(offset), pageOf(end));
+      this.inode.punch(pageOf(offset), pageOf(end));
       return 0;
     }
     if (end > this.inode.size) return -EINVAL;
@@ -114,6 +132,6 @@ export class GuestMemfdFile extends SimFile {
 
   override fault(filePage: number, write: boolean): Fault {
     if (filePage >= pageOf(this.inode.size) || !this.inode.isShared(filePage)) return 'SIGBUS';
-    return this.pages.page(filePage, write);
+    return this.inode.hostPage(filePage, write);
   }
 }
