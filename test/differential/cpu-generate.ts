@@ -15,6 +15,7 @@ import {
   type Operand,
 } from '../../lib/guest/x64/operands.ts';
 import type { CpuCommand } from './cpu-commands.ts';
+import { ASKED, ASKED_ABOVE, randomCpuid } from './cpu-cpuid.ts';
 import { CODE, DATA, DATA_BYTES, NOWHERE, STACK, TABLES } from './cpu-places.ts';
 import { SELECTORS } from './cpu-tables.ts';
 import type { Random } from './random.ts';
@@ -122,6 +123,7 @@ export class CpuGenerator {
   readonly #hardware: boolean;
   #mode: Mode;
   #started = false;
+  #asked = false;
 
   constructor(random: Random, hardware: boolean) {
     this.#random = random;
@@ -131,6 +133,11 @@ export class CpuGenerator {
 
   next(): CpuCommand {
     const random = this.#random;
+    if (!this.#asked) {
+      this.#asked = true;
+      // Most programs run on a processor that nothing was said of.
+      if (random.once(4)) return randomCpuid(random);
+    }
     if (!this.#started) {
       this.#started = true;
       return { do: 'start', mode: this.#mode, tables: random.once(2) };
@@ -146,6 +153,7 @@ export class CpuGenerator {
       const index = random.pick(MSRS);
       return random.once(3) ? { do: 'msr', index } : { do: 'msr', index, value: random.pick(USUAL_MSR_VALUES) };
     }
+    if (roll === 8 && random.once(4)) return randomCpuid(random);
     if (roll < 11) return this.#system();
     if (roll < 16) return this.#bytes();
     return this.#instruction() ?? this.next();
@@ -210,7 +218,7 @@ export class CpuGenerator {
   /** What a program does to the machine itself. */
   #system(): CpuCommand {
     const random = this.#random;
-    switch (random.below(7)) {
+    switch (random.below(8)) {
       case 0: {
         const index = random.pick([0, 2, 3, 4, 0, 4]);
         const value = random.pick(CONTROL_VALUES[index] ?? []) | (index === 0 && this.#mode === 64 ? PAGING : 0n);
@@ -252,6 +260,10 @@ export class CpuGenerator {
         ]);
         return this.#code([...jump, 0xfe, 0xc3, 0x90, 0xfe, 0xc7]);
       }
+      case 6: {
+        const leaf = BigInt(random.pick([...ASKED, ...ASKED_ABOVE]));
+        return this.#code([...this.#load(0, leaf), ...this.#load(1, BigInt(random.below(3))), 0x0f, 0xa2]);
+      }
       default: {
         // push; ret to what follows.
         const next = BigInt(CODE + (this.#mode === 16 ? 4 : 6));
@@ -288,8 +300,8 @@ export class CpuGenerator {
       if (typeof decoded === 'string') continue;
       const { semantics } = decoded.form;
       const repeated = bytes.some((byte, i) => i < decoded.length && (byte | 1) === 0xf3);
-      // Counts are not to be left to chance.
-      if (repeated && STRINGS.has(semantics)) continue;
+      // Counts are not to be left to chance, nor what becomes of the table of interrupts at 0.
+      if ((repeated || this.#mode === 16) && STRINGS.has(semantics)) continue;
       // A write through the code segment is refused late by the emulator.
       if (decoded.segment === 1) continue;
       // A repeat prefix that means nothing makes KVM's emulator read ahead.
@@ -345,7 +357,8 @@ export class CpuGenerator {
       BigInt(
         random.once(8) && this.#mode === 64 && !compares ? NOWHERE : DATA + 0x100 + random.below(DATA_BYTES - 0x200),
       );
-    const addresses = random.once(6) && !compares ? [] : [...this.#load(6, place()), ...this.#load(7, place())];
+    const addresses =
+      random.once(6) && !compares && this.#mode !== 16 ? [] : [...this.#load(6, place()), ...this.#load(7, place())];
     return [random.once(3) ? 0xfd : 0xfc, ...this.#load(1, BigInt(random.below(12))), ...addresses];
   }
 

@@ -5,21 +5,25 @@ import type { Kernel } from '../../lib/kernel/kernel.ts';
 import {
   KVM_CREATE_VCPU,
   KVM_EXIT,
+  KVM_GET_CPUID2,
   KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
   KVM_RUN_EXIT_OFFSET,
+  KVM_SET_CPUID2,
   KVM_SET_MSRS,
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_USER_MEMORY_REGION,
+  kvm_cpuid_entry2,
+  kvm_cpuid2,
   kvm_msr_entry,
   kvm_msrs,
   kvm_regs,
   kvm_sregs,
   kvm_userspace_memory_region,
 } from '../../lib/uapi/index.ts';
-import type { CpuCommand } from './cpu-commands.ts';
+import type { CpuCommand, Leaf } from './cpu-commands.ts';
 import { CODE, DATA, DATA_BYTES, MEMORY, STACK, STACK_BYTES } from './cpu-places.ts';
 import { memoryOf, sregsOf } from './cpu-tables.ts';
 import { must } from './kvm-world.ts';
@@ -126,6 +130,8 @@ export class CpuWorld {
         return this.#execute(c);
       case 'sregs':
         return this.#changeSregs(c.field, c.value);
+      case 'cpuid':
+        return [this.#cpuid(c.leaves, c.room)];
       case 'msr':
         return [this.#msr(c.index, c.value)];
     }
@@ -144,6 +150,20 @@ export class CpuWorld {
     if (part === undefined) return { ...sregs, [name]: value };
     const inner = Reflect.get(Object(old), part);
     return { ...sregs, [name]: { ...Object(old), [part]: typeof inner === 'bigint' ? value : Number(value) } };
+  }
+
+  #cpuid(leaves: readonly Leaf[], room: number): string {
+    const bytes = (count: number): Uint8Array => new Uint8Array(kvm_cpuid2.size + count * kvm_cpuid_entry2.size);
+    const given = bytes(leaves.length);
+    given.set(kvm_cpuid2.encode({ nent: leaves.length }));
+    for (const [i, leaf] of leaves.entries()) {
+      given.set(kvm_cpuid_entry2.encode(leaf), kvm_cpuid2.size + i * kvm_cpuid_entry2.size);
+    }
+    const set = this.#kernel.ioctl(this.#vcpu, KVM_SET_CPUID2.request, given, IOCTL_LENGTH_CHECKED);
+    const asked = bytes(Math.max(0, leaves.length + room));
+    asked.set(kvm_cpuid2.encode({ nent: Math.max(0, leaves.length + room) }));
+    const got = this.#kernel.ioctl(this.#vcpu, KVM_GET_CPUID2.request, asked, IOCTL_LENGTH_CHECKED);
+    return `set ${errnoOrValue(set)} got ${errnoOrValue(got)} ${Buffer.from(asked).toString('hex')}`;
   }
 
   #msr(index: number, value: bigint | undefined): string {
