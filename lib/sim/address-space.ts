@@ -224,6 +224,7 @@ export class AddressSpace {
       const high = Math.min(this.endPage, to - vma.delta);
       // A truncation takes private copies too, a hole does not: even_cows of unmap_mapping_range.
       const alsoCopies = change === 'truncate' && !vma.shared;
+      if (change === 'unmap' && this.guards.size > 1) this.#dropGuards(vma, low, high);
       if (!alsoCopies && this.#listeners.size === 0 && this.#invalidated === undefined) {
         this.#generation++;
         return;
@@ -235,6 +236,12 @@ export class AddressSpace {
       });
     });
     if (unsubscribe !== undefined) this.#subscriptions.set(vma, unsubscribe);
+  }
+
+  #dropGuards(vma: Vma, from: number, to: number): void {
+    this.vmas.forEach(from, to, (start, end, value) => {
+      if (value === vma) this.guards.clear(start, end);
+    });
   }
 
   #close(vma: Vma): void {

@@ -8,9 +8,10 @@ import { SparsePages } from './sparse-pages.ts';
 
 /**
  * Why what was handed out for a range no longer holds: `fill`: a page got bytes of its own where the zero page stood; `move`: its bytes
- * lie elsewhere now; `punch`, `truncate`: the pages are gone (a truncation takes private copies with it).
+ * lie elsewhere now; `punch`, `truncate`: the pages are gone (a truncation takes private copies with it);
+ * `unmap`: a page that somebody has mapped is about to go, with all that page tables say of its place.
  */
-export type Change = 'fill' | 'move' | 'punch' | 'truncate';
+export type Change = 'fill' | 'move' | 'punch' | 'truncate' | 'unmap';
 export type ChangeListener = (from: number, to: number, change: Change) => void;
 
 /** Whoever holds on to a page, whatever becomes of the file or the process that it came from. */
@@ -256,6 +257,11 @@ export class PageStore {
   /** The same bytes, but whoever holds them asks again: who may have them has changed. */
   moved(from = 0, to: number = Number.POSITIVE_INFINITY): void {
     this.#changed(from, to, 'move');
+  }
+
+  /** To be told before a page that is mapped goes, where a file does not take it from page tables beforehand. */
+  announceUnmap(page: number): void {
+    if (this.has(page)) this.#changed(page, page + 1, 'unmap');
   }
 
   #changed(from: number, to: number, change: Change): void {

@@ -15,6 +15,7 @@ import {
   type Operand,
 } from '../../lib/guest/x64/operands.ts';
 import type { CpuCommand } from './cpu-commands.ts';
+import { ASKED, ASKED_ABOVE, randomCpuid } from './cpu-cpuid.ts';
 import { CODE, DATA, DATA_BYTES, NOWHERE, STACK, TABLES } from './cpu-places.ts';
 import { SELECTORS } from './cpu-tables.ts';
 import type { Random } from './random.ts';
@@ -29,7 +30,7 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'mov-control',
   'mov-segment',
 ]);
-const BRANCHES: ReadonlySet<Semantics> = new Set(['jmp', 'call', 'ret', 'jcc', 'loop']);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
 const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps']);
 const NAMES = [
   'rax',
@@ -51,19 +52,14 @@ const NAMES = [
 const INTERESTING = [0n, 1n, 2n, 3n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fff_ffffn, 0x8000_0000n];
 const WORD = 2n ** 64n;
 const RSP = 4;
-const CONTROL_VALUES = [
-  0x11n,
-  0x31n,
-  0x1_0031n,
-  0x8000_0031n,
-  0x6000_0031n,
-  0x10n,
-  0x20n,
-  0x30n,
-  0x220n,
-  0x2000n,
-  0x1n,
-];
+/** Without paging outside long mode, whose tables there are not; of CR4 what every processor has, or none. */
+const CONTROL_VALUES: Readonly<Record<number, readonly bigint[]>> = {
+  0: [0x11n, 0x31n, 0x1_0031n, 0x6000_0031n, 0x4000_0031n, 0x2000_0031n, 0x10n, 0x30n, 0x13n, 2n ** 32n, 0x100_0031n],
+  2: [0n, 0x1234n, 0xffff_ffffn],
+  3: [BigInt(TABLES), BigInt(TABLES) | 0x18n],
+  4: [0n, 0x20n, 0x21n, 0x2a0n, 0x620n, 0x8000n, 0x8_0020n, 0x100_0020n, 0x2000_0020n, 0x2000n],
+  8: [0n, 5n, 15n, 16n, 0xffn],
+};
 /** The tables that there are: what becomes of a fault without any is told differently from kernel to kernel. */
 const CR3_VALUES = [
   BigInt(TABLES),
@@ -72,6 +68,10 @@ const CR3_VALUES = [
   (2n ** 63n) | BigInt(TABLES),
   (2n ** 52n) | BigInt(TABLES),
 ];
+const PAGING = 0x8000_0000n;
+const EFER_VALUES = [0n, 1n, 0x500n, 0xd00n, 0xd01n, 0x100n, 0x400n, 0x8_0000n, 0x1500n];
+/** Bits of CR4 that depend on the processor. */
+const CR4_BY_CPUID = 0x1077_5800n;
 const MSRS = [
   0xc000_0080, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x174, 0x175, 0x176, 0xc000_0081, 0xc000_0082, 0x277, 0x1234_5678,
   0x1b,
@@ -88,7 +88,8 @@ const USUAL_MSR_VALUES = [
   0x8000_0000_0000n,
   2n ** 63n,
 ];
-const SEGMENT_NAMES = ['cs', 'ds', 'es', 'fs', 'gs', 'ss'];
+/** Not the stack's: who delivers exceptions decides what a strange one does, and another level would need a task state segment. */
+const SEGMENT_NAMES = ['cs', 'ds', 'es', 'fs', 'gs'];
 const SEGMENT_FIELDS = ['base', 'limit', 'type', 'present', 'dpl', 'db', 's', 'l', 'g', 'unusable', 'selector'];
 
 /** Status flags that no processor promises after an instruction. */
@@ -122,6 +123,7 @@ export class CpuGenerator {
   readonly #hardware: boolean;
   #mode: Mode;
   #started = false;
+  #asked = false;
 
   constructor(random: Random, hardware: boolean) {
     this.#random = random;
@@ -131,6 +133,11 @@ export class CpuGenerator {
 
   next(): CpuCommand {
     const random = this.#random;
+    if (!this.#asked) {
+      this.#asked = true;
+      // Most programs run on a processor that nothing was said of.
+      if (random.once(4)) return randomCpuid(random);
+    }
     if (!this.#started) {
       this.#started = true;
       return { do: 'start', mode: this.#mode, tables: random.once(2) };
@@ -146,6 +153,7 @@ export class CpuGenerator {
       const index = random.pick(MSRS);
       return random.once(3) ? { do: 'msr', index } : { do: 'msr', index, value: random.pick(USUAL_MSR_VALUES) };
     }
+    if (roll === 8 && random.once(4)) return randomCpuid(random);
     if (roll < 11) return this.#system();
     if (roll < 16) return this.#bytes();
     return this.#instruction() ?? this.next();
@@ -174,14 +182,20 @@ export class CpuGenerator {
   #sregs(): CpuCommand {
     const random = this.#random;
     if (random.once(2)) {
-      const field = random.pick(['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer']);
-      const value = random.once(3) ? 2n ** BigInt(random.below(64)) : random.pick(CONTROL_VALUES);
-      return { do: 'sregs', field, value: field === 'cr3' ? random.pick(CR3_VALUES) : value };
+      const index = random.pick([0, 2, 3, 4, 8]);
+      if (random.once(4)) return { do: 'sregs', field: 'efer', value: random.pick(EFER_VALUES) };
+      const wide = index === 3 ? random.pick(CR3_VALUES) : 2n ** BigInt(11 + random.below(53));
+      const strange = index === 4 && (wide & CR4_BY_CPUID) !== 0n ? 0x8000n : wide;
+      const usual = random.pick(CONTROL_VALUES[index] ?? []) | (index === 0 && this.#mode === 64 ? PAGING : 0n);
+      return { do: 'sregs', field: `cr${index}`, value: random.once(4) ? strange : usual };
     }
     const part = random.pick(SEGMENT_FIELDS);
-    const value =
-      part === 'base' ? BigInt(random.below(16)) * 16n : part === 'limit' ? 0xffffn : BigInt(random.below(2));
-    return { do: 'sregs', field: `${random.pick(SEGMENT_NAMES)}.${part}`, value };
+    const name = random.pick(SEGMENT_NAMES);
+    // Without a code segment no processor is entered.
+    if (name === 'cs' && (part === 'unusable' || part === 'present')) return this.#sregs();
+    const bit = BigInt(random.below(2));
+    const value = part === 'base' ? BigInt(random.below(16)) * 16n : part === 'limit' ? 0xffffn : bit;
+    return { do: 'sregs', field: `${name}.${part}`, value };
   }
 
   #code(bytes: readonly number[], hides = 0): CpuCommand {
@@ -189,7 +203,7 @@ export class CpuGenerator {
       .map((line) => line.text)
       .join('; ');
     const answer = BigInt(this.#random.next()) * 0x1_0000_0001n;
-    return { do: 'code', bytes: Buffer.from(bytes).toString('hex'), text, hides, answer };
+    return { do: 'code', mode: this.#mode, bytes: Buffer.from(bytes).toString('hex'), text, hides, answer };
   }
 
   #little(value: bigint, size: number): number[] {
@@ -204,10 +218,10 @@ export class CpuGenerator {
   /** What a program does to the machine itself. */
   #system(): CpuCommand {
     const random = this.#random;
-    switch (random.below(7)) {
+    switch (random.below(8)) {
       case 0: {
         const index = random.pick([0, 2, 3, 4, 0, 4]);
-        const value = index === 3 ? BigInt(TABLES) : random.pick(CONTROL_VALUES);
+        const value = random.pick(CONTROL_VALUES[index] ?? []) | (index === 0 && this.#mode === 64 ? PAGING : 0n);
         return this.#code([...this.#load(0, value), 0x0f, 0x22, 0xc0 | (index << 3), 0x0f, 0x20, 0xc1 | (index << 3)]);
       }
       case 1: {
@@ -246,6 +260,10 @@ export class CpuGenerator {
         ]);
         return this.#code([...jump, 0xfe, 0xc3, 0x90, 0xfe, 0xc7]);
       }
+      case 6: {
+        const leaf = BigInt(random.pick([...ASKED, ...ASKED_ABOVE]));
+        return this.#code([...this.#load(0, leaf), ...this.#load(1, BigInt(random.below(3))), 0x0f, 0xa2]);
+      }
       default: {
         // push; ret to what follows.
         const next = BigInt(CODE + (this.#mode === 16 ? 4 : 6));
@@ -281,6 +299,13 @@ export class CpuGenerator {
       const decoded = decode(bytes, this.#mode);
       if (typeof decoded === 'string') continue;
       const { semantics } = decoded.form;
+      const repeated = bytes.some((byte, i) => i < decoded.length && (byte | 1) === 0xf3);
+      // Counts are not to be left to chance, nor what becomes of the table of interrupts at 0.
+      if ((repeated || this.#mode === 16) && STRINGS.has(semantics)) continue;
+      // A write through the code segment is refused late by the emulator.
+      if (decoded.segment === 1) continue;
+      // A repeat prefix that means nothing makes KVM's emulator read ahead.
+      if (semantics === 'in' && repeated) continue;
       if (NEVER.has(semantics) || BRANCHES.has(semantics) || this.#isLeftOut(decoded.form)) continue;
       const second = decoded.operands[1];
       const amount = second?.kind === 'immediate' ? second.value : undefined;
@@ -321,8 +346,20 @@ export class CpuGenerator {
     });
     if (isMismatch(encoding)) return undefined;
     const amount = operands[1]?.kind === 'immediate' ? operands[1].value : undefined;
-    const direction = STRINGS.has(form.semantics) ? [random.once(3) ? 0xfd : 0xfc] : [];
+    const direction = STRINGS.has(form.semantics) ? this.#pointers(form.repeat === 'compare') : [];
     return this.#code([...direction, ...encoding.bytes], undefinedFlags(form.semantics, amount));
+  }
+
+  /** Direction and a small count; mostly both addresses, in data or where it begins and ends. */
+  #pointers(compares: boolean): number[] {
+    const random = this.#random;
+    const place = (): bigint =>
+      BigInt(
+        random.once(8) && this.#mode === 64 && !compares ? NOWHERE : DATA + 0x100 + random.below(DATA_BYTES - 0x200),
+      );
+    const addresses =
+      random.once(6) && !compares && this.#mode !== 16 ? [] : [...this.#load(6, place()), ...this.#load(7, place())];
+    return [random.once(3) ? 0xfd : 0xfc, ...this.#load(1, BigInt(random.below(12))), ...addresses];
   }
 
   #operand(spec: OperandSpec, bits: Bits, word: Bits): Operand {
@@ -375,7 +412,8 @@ export class CpuGenerator {
   #memory(bits: Bits | 0): MemoryOperand {
     const random = this.#random;
     const near = random.once(10) ? STACK - 64 + random.below(64) : DATA + random.below(DATA_BYTES - 16);
-    const place = random.once(25) && this.#mode !== 16 ? NOWHERE + random.below(64) : near;
+    // Of a read-modify-write outside 64-bit code the emulator reads before it asks whether the segment can be written.
+    const place = random.once(25) && this.#mode === 64 ? NOWHERE + random.below(64) : near;
     const common = { kind: 'memory', bits, scale: 1, index: NO_REGISTER } as const;
     if (this.#mode === 64 && random.once(3)) {
       // Through rsi or rdi, which mostly point to data.

@@ -9,6 +9,6 @@ export const STACK = 0x8000;
 export const STACK_BYTES = 0x400;
 export const GATES = 0x9000;
 export const DESCRIPTORS = 0xa000;
-export const TABLES = 0x1_0000;
+export const TABLES = 0x30_0000;
 /** Mapped, without memory behind it. */
 export const NOWHERE = 0xe000_0000;

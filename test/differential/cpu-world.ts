@@ -5,21 +5,25 @@ import type { Kernel } from '../../lib/kernel/kernel.ts';
 import {
   KVM_CREATE_VCPU,
   KVM_EXIT,
+  KVM_GET_CPUID2,
   KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
   KVM_RUN_EXIT_OFFSET,
+  KVM_SET_CPUID2,
   KVM_SET_MSRS,
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_USER_MEMORY_REGION,
+  kvm_cpuid_entry2,
+  kvm_cpuid2,
   kvm_msr_entry,
   kvm_msrs,
   kvm_regs,
   kvm_sregs,
   kvm_userspace_memory_region,
 } from '../../lib/uapi/index.ts';
-import type { CpuCommand } from './cpu-commands.ts';
+import type { CpuCommand, Leaf } from './cpu-commands.ts';
 import { CODE, DATA, DATA_BYTES, MEMORY, STACK, STACK_BYTES } from './cpu-places.ts';
 import { memoryOf, sregsOf } from './cpu-tables.ts';
 import { must } from './kvm-world.ts';
@@ -125,10 +129,18 @@ export class CpuWorld {
       case 'code':
         return this.#execute(c);
       case 'sregs':
-        return [errnoOrValue(this.#setSregs(this.#changed(c.field, c.value))), ...this.#systemTexts()];
+        return this.#changeSregs(c.field, c.value);
+      case 'cpuid':
+        return [this.#cpuid(c.leaves, c.room)];
       case 'msr':
         return [this.#msr(c.index, c.value)];
     }
+  }
+
+  #changeSregs(field: string, value: bigint): string[] {
+    const seen = [errnoOrValue(this.#setSregs(this.#changed(field, value))), ...this.#systemTexts()];
+    if (!this.#isInMode()) this.#start();
+    return seen;
   }
 
   #changed(field: string, value: bigint): object {
@@ -138,6 +150,20 @@ export class CpuWorld {
     if (part === undefined) return { ...sregs, [name]: value };
     const inner = Reflect.get(Object(old), part);
     return { ...sregs, [name]: { ...Object(old), [part]: typeof inner === 'bigint' ? value : Number(value) } };
+  }
+
+  #cpuid(leaves: readonly Leaf[], room: number): string {
+    const bytes = (count: number): Uint8Array => new Uint8Array(kvm_cpuid2.size + count * kvm_cpuid_entry2.size);
+    const given = bytes(leaves.length);
+    given.set(kvm_cpuid2.encode({ nent: leaves.length }));
+    for (const [i, leaf] of leaves.entries()) {
+      given.set(kvm_cpuid_entry2.encode(leaf), kvm_cpuid2.size + i * kvm_cpuid_entry2.size);
+    }
+    const set = this.#kernel.ioctl(this.#vcpu, KVM_SET_CPUID2.request, given, IOCTL_LENGTH_CHECKED);
+    const asked = bytes(Math.max(0, leaves.length + room));
+    asked.set(kvm_cpuid2.encode({ nent: Math.max(0, leaves.length + room) }));
+    const got = this.#kernel.ioctl(this.#vcpu, KVM_GET_CPUID2.request, asked, IOCTL_LENGTH_CHECKED);
+    return `set ${errnoOrValue(set)} got ${errnoOrValue(got)} ${Buffer.from(asked).toString('hex')}`;
   }
 
   #msr(index: number, value: bigint | undefined): string {
@@ -153,7 +179,11 @@ export class CpuWorld {
     return `${set}${errnoOrValue(got.result)} ${got.data.toString(16)}`;
   }
 
-  #execute({ bytes, hides, answer }: CpuCommand & { do: 'code' }): string[] {
+  #execute({ mode, bytes, hides, answer }: CpuCommand & { do: 'code' }): string[] {
+    if (mode !== this.#mode) {
+      this.#mode = mode;
+      this.#start();
+    }
     this.#write(CODE, [...Buffer.from(bytes, 'hex'), HLT, HLT]);
     const before = this.#regs();
     this.#setRegs({ ...before, rip: BigInt(CODE), rsp: BigInt(STACK), rflags: this.#flags | 2n });
@@ -172,8 +202,16 @@ export class CpuWorld {
       ([name, value]) => `${name} ${(name === 'rflags' ? value & ~hidden : value).toString(16)}`,
     );
     const seen = [exits.join('; '), ...texts, ...this.#systemTexts(), ...this.#memoryTexts()];
-    if (reason !== REASON.KVM_EXIT_HLT) this.#recover(UNFINISHED.has(reason));
+    if (reason !== REASON.KVM_EXIT_HLT || !this.#isInMode()) this.#recover(UNFINISHED.has(reason));
     return seen;
+  }
+
+  /** Code may have switched the mode, which decides what the next bytes mean. */
+  #isInMode(): boolean {
+    const { cr0, cs, efer } = this.#sregs();
+    const isProtected = (cr0 & 1n) !== 0n;
+    const isLong = (efer & 0x400n) !== 0n && cs.l === 1;
+    return this.#mode === (isLong ? 64 : cs.db === 1 ? 32 : 16) && isProtected === (this.#mode !== 16);
   }
 
   /** After anything but a halt the state is nothing to go on with. */

@@ -7,7 +7,14 @@ import { kvmFactory } from '../../lib/sim/kvm/host.ts';
 import { X64Machine } from '../../lib/sim/kvm/x64/machine.ts';
 import { nearestRelease, type Profile, profileOf } from '../../lib/sim/profile.ts';
 import { simKernel } from '../../lib/sim/sim-kernel.ts';
-import { KVM_CAP, KVM_CHECK_EXTENSION, KVM_CREATE_VM } from '../../lib/uapi/index.ts';
+import {
+  KVM_CAP,
+  KVM_CHECK_EXTENSION,
+  KVM_CREATE_VM,
+  KVM_GET_SUPPORTED_CPUID,
+  kvm_cpuid_entry2,
+  kvm_cpuid2,
+} from '../../lib/uapi/index.ts';
 import { makesHypercalls } from './kvm-guest.ts';
 import { KvmWorld } from './kvm-world.ts';
 
@@ -71,6 +78,22 @@ function processor(): { readonly physicalBits: number; readonly processor: 'inte
   return { physicalBits: Number(bits?.[1] ?? 48), processor: /^flags\s*:.*\bsvm\b/m.test(text) ? 'amd' : 'intel' };
 }
 
+const LEAF_7 = 7;
+const LA57 = 1 << 16;
+const MOST_LEAVES = 256;
+const IOCTL_LENGTH_CHECKED = 2;
+
+/** KVM knows it also of a processor whose host does without. */
+function hasLa57(kernel: Kernel, kvm: number): boolean {
+  const bytes = new Uint8Array(kvm_cpuid2.size + MOST_LEAVES * kvm_cpuid_entry2.size);
+  bytes.set(kvm_cpuid2.encode({ nent: MOST_LEAVES }));
+  if (kernel.ioctl(kvm, KVM_GET_SUPPORTED_CPUID.request, bytes, IOCTL_LENGTH_CHECKED) < 0) return false;
+  const { nent } = kvm_cpuid2.decode(bytes);
+  return Array.from({ length: nent }, (_, i) =>
+    kvm_cpuid_entry2.decode(bytes, kvm_cpuid2.size + i * kvm_cpuid_entry2.size),
+  ).some(({ function: leaf, index, ecx }) => leaf === LEAF_7 && index === 0 && (ecx & LA57) !== 0);
+}
+
 const PAGE = 4096;
 const PRIVATE_ANONYMOUS = 0x22;
 const MADV_WILLNEED = 3;
@@ -92,6 +115,7 @@ function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: Host
     twoDimensionalPaging: ask('KVM_CAP_PRE_FAULT_MEMORY') !== 0,
     cpus: ask('KVM_CAP_NR_VCPUS'),
     systemManagement: ask('KVM_CAP_MULTI_ADDRESS_SPACE') > 1,
+    linearBits: hasLa57(real, vm.kvm) ? 57 : 48,
     ...processor(),
     emulatesGuests: !hardware,
   });

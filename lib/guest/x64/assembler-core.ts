@@ -39,8 +39,8 @@ interface Fixup {
   readonly end: number | undefined;
 }
 
-const BRANCHES: ReadonlySet<Mnemonic> = new Set(['jmp', 'jcc', 'call', 'loop', 'loope', 'loopne']);
-const SHORT_ONLY: ReadonlySet<Mnemonic> = new Set(['loop', 'loope', 'loopne']);
+const BRANCHES: ReadonlySet<Mnemonic> = new Set(['jmp', 'jcc', 'call', 'loop', 'loope', 'loopne', 'jcxz']);
+const SHORT_ONLY: ReadonlySet<Mnemonic> = new Set(['loop', 'loope', 'loopne', 'jcxz']);
 
 /** Collects instructions as bytes. Every error is thrown by the call that caused it, except unbound labels. */
 export class AssemblerCore {

@@ -22,7 +22,7 @@ export interface Instruction {
   readonly operands: readonly Operand[];
   readonly repeat: RepeatPrefix | undefined;
   readonly lock: boolean;
-  /** Index of the overriding segment register; es, cs, ss and ds are ignored in 64-bit code as the processor does. */
+  /** Index of the overriding segment register. In 64-bit code processors ignore es, cs, ss and ds. */
   readonly segment: number | undefined;
   /** Condition code 0..15 of jcc, setcc and cmovcc. */
   readonly condition: number | undefined;
@@ -66,7 +66,7 @@ function readPrefixes(reader: ByteReader, mode: Mode): Prefixes {
     else if (byte === 0xf0) found.lock = true;
     else if (byte === 0xf2) found.repeat = 'repne';
     else if (byte === 0xf3) found.repeat = 'rep';
-    else if (segment !== undefined) found.segment = mode === 64 && segment < 4 ? undefined : segment;
+    else if (segment !== undefined) found.segment = segment;
     else if (mode === 64 && byte >> 4 === 4) {
       // REX counts only directly before the opcode: what follows is the opcode, even if it looks like a prefix.
       found.rex = byte;
@@ -82,7 +82,7 @@ function operandSize(form: InstructionForm, prefixes: Prefixes, mode: Mode): Bit
   if (form.width === 'byte') return 8;
   if (form.width === 'fixed') return mode;
   // REX.W wins over the size prefix; only port instructions know no 64 bits.
-  if (form.width !== 'port' && (prefixes.rex & 8) !== 0) return 64;
+  if ((prefixes.rex & 8) !== 0) return form.width === 'port' ? 32 : 64;
   if (form.width === 'stack' && mode === 64) return prefixes.operandSize ? 16 : 64;
   return toggled(mode, prefixes);
 }

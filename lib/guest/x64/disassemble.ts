@@ -30,16 +30,23 @@ function memoryText(operand: MemoryOperand, segment: number | undefined): string
   return `${size}${segment === undefined ? '' : `${SEGMENTS[segment]}:`}[${text}]`;
 }
 
+/** In 64-bit code only fs and gs have a base. */
+const usedSegment = ({ segment }: Instruction, mode: Mode): number | undefined =>
+  segment !== undefined && mode === 64 && segment < SEGMENTS.indexOf('fs') ? undefined : segment;
+
 function operandText(operand: Operand, instruction: Instruction, end: number, mode: Mode): string {
   if (operand.kind === 'register') return registerName(operand);
   if (operand.kind === 'immediate') return formatHex(operand.value);
-  if (operand.kind === 'memory') return memoryText(operand, instruction.segment);
+  if (operand.kind === 'memory') return memoryText(operand, usedSegment(instruction, mode));
   return formatHex(BigInt.asUintN(mode, BigInt(end) + BigInt(operand.displacement)));
 }
 
-function mnemonicText(instruction: Instruction): string {
-  const { form, condition, repeat, lock, bits, segment } = instruction;
-  let name: string = form.mnemonic;
+const COUNTERS = { 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' } as const;
+
+function mnemonicText(instruction: Instruction, mode: Mode): string {
+  const { form, condition, repeat, lock, bits, addressBits } = instruction;
+  const segment = usedSegment(instruction, mode);
+  let name: string = form.semantics === 'jcxz' ? COUNTERS[addressBits] : form.mnemonic;
   if (condition !== undefined) name = name.replace(/cc$/, CONDITIONS[condition] ?? '');
   if (form.repeat !== undefined) name += SUFFIXES[bits];
   // String instructions have no written operand that could show it.
@@ -53,7 +60,8 @@ function mnemonicText(instruction: Instruction): string {
 export function instructionText(instruction: Instruction, mode: Mode, address = 0): string {
   const end = address + instruction.length;
   const operands = instruction.operands.map((operand) => operandText(operand, instruction, end, mode));
-  return operands.length === 0 ? mnemonicText(instruction) : `${mnemonicText(instruction)} ${operands.join(', ')}`;
+  const name = mnemonicText(instruction, mode);
+  return operands.length === 0 ? name : `${name} ${operands.join(', ')}`;
 }
 
 /** All instructions in `bytes`, in Intel syntax; `base` is the address of the first byte. */

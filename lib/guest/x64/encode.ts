@@ -33,6 +33,8 @@ export interface Encoding {
   readonly displacement: Field;
 }
 
+const NOP = 0x90;
+
 function littleEndian(value: bigint, size: number): number[] {
   return Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
 }
@@ -92,6 +94,8 @@ export function encodeForm(
 ): Encoding | Mismatch {
   const slots = matchOperands(form, operands, options);
   if (isMismatch(slots)) return slots;
+  // 90 is nop, which leaves the upper half of rax alone: an exchange of eax with itself does not.
+  if (form.opcode[0] === NOP && slots.opcodeRegister?.index === 0) return { mismatch: 'shape', text: '' };
   const modrm = modrmOf(form, slots, options.mode);
   if (modrm !== undefined && isMismatch(modrm)) return modrm;
   const rex = rexOf(form, slots, modrm, options.mode);

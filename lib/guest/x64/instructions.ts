@@ -154,6 +154,7 @@ const CONTROL_FLOW: readonly InstructionForm[] = [
   form('loopne', 'stack', [0xe0], ['Jb'], { semantics: 'loop' }),
   form('loope', 'stack', [0xe1], ['Jb'], { semantics: 'loop' }),
   form('loop', 'stack', [0xe2], ['Jb']),
+  form('jcxz', 'stack', [0xe3], ['Jb']),
 ];
 
 const MACHINE: readonly InstructionForm[] = [
@@ -168,6 +169,8 @@ const MACHINE: readonly InstructionForm[] = [
   form('hlt', 'fixed', [0xf4]),
   form('pause', 'fixed', [0x90], [], { mandatory: 0xf3 }),
   form('nop', 'fixed', [0x90]),
+  // 90 itself is nop, which comes first.
+  form('xchg', 'full', [0x90], ['Zv', 'rAX']),
   form('nop', 'full', [0x0f, 0x1f], ['Ev'], { digit: 0 }),
   form('mfence', 'fixed', [0x0f, 0xae, 0xf0], [], { semantics: 'fence' }),
   form('lfence', 'fixed', [0x0f, 0xae, 0xe8], [], { semantics: 'fence' }),

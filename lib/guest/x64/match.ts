@@ -40,7 +40,7 @@ export function stackBits(mode: Mode): Bits {
   return mode;
 }
 
-const BRANCHES = new Set<Semantics>(['call', 'ret', 'jmp', 'jcc', 'loop']);
+const BRANCHES = new Set<Semantics>(['call', 'ret', 'jmp', 'jcc', 'loop', 'jcxz']);
 
 export function isBranch(form: InstructionForm): boolean {
   return BRANCHES.has(form.semantics);

@@ -39,6 +39,8 @@ export class GuestMemfdInode {
   readonly pages = new PageStore();
   /** Pages that are not what the flags made them, on kernels that convert in place. */
   readonly #converted = new IntervalMap<true>();
+  /** Pages that the host touched since they came to be. */
+  readonly #touched = new Set<number>();
 
   constructor(size: bigint, flags: number, profile: Profile, ino = 0n) {
     this.profile = profile;
@@ -68,6 +70,22 @@ export class GuestMemfdInode {
 
   setShared(from: number, to: number, shared: boolean): void {
     this.#converted.set(from, to, shared === this.#startsShared ? undefined : true);
+  }
+
+  /** The page as the host gets it. */
+  hostPage(page: number, write: boolean): Uint8Array {
+    this.#touched.add(page);
+    return this.pages.page(page, write);
+  }
+
+  /** A mapped page is unmapped folio by folio, which takes guard regions with it. mm/memory.c, unmap_mapping_folio */
+  punch(from: number, to: number): void {
+    for (const page of this.#touched) {
+      if (page < from || page >= to) continue;
+      this.pages.announceUnmap(page);
+      this.#touched.delete(page);
+    }
+    this.pages.punch(from, to);
   }
 
   /** The page as the guest gets it; undefined beyond the size. */
@@ -124,7 +142,7 @@ export class GuestMemfdFile extends SimFile {
     if (!isAligned(offset) || !isAligned(length)) return -EINVAL;
     const end = offset + length;
     if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
-      this.pages.punch(pageOf(offset), pageOf(end));
+      this.inode.punch(pageOf(offset), pageOf(end));
       return 0;
     }
     if (end > this.inode.size) return -EINVAL;
@@ -139,6 +157,6 @@ export class GuestMemfdFile extends SimFile {
 
   override fault(filePage: number, write: boolean): Fault {
     if (filePage >= pageOf(this.inode.size) || !this.inode.isShared(filePage)) return 'SIGBUS';
-    return this.pages.page(filePage, write);
+    return this.inode.hostPage(filePage, write);
   }
 }

@@ -31,6 +31,8 @@ export interface MachineOptions {
   readonly systemManagement?: boolean;
   /** Physical address bits of the processor. Default 48. */
   readonly physicalBits?: number;
+  /** Linear address bits of the processor: 57 with LA57. Default 48. */
+  readonly linearBits?: 48 | 57;
   /** Processors, which KVM_CAP_NR_VCPUS recommends as a limit. Default 4. */
   readonly cpus?: number;
 }

@@ -67,8 +67,11 @@ export function defaultSegment(operand: MemoryOperand): number {
 
 /** The linear address of a memory operand of `size` bytes. */
 export function compileAddress(site: Site, operand: MemoryOperand, size: number, write: boolean): Read {
-  const { state } = site.machine;
-  const segment = site.instruction.segment ?? defaultSegment(operand);
+  const { state, emulated } = site.machine;
+  const given = site.instruction.segment;
+  // In 64-bit code processors ignore most prefixes; KVM's emulator lets them decide between #SS and #GP.
+  const ignored = state.codeBits === 64 && !emulated && given !== SEGMENT.fs && given !== SEGMENT.gs;
+  const segment = (ignored ? undefined : given) ?? defaultSegment(operand);
   return inSegment(state, segment, compileOffset(site, operand), size, write);
 }
 
@@ -106,7 +109,7 @@ export function legacyLinear(state: State, index: number, offset: number, size: 
   const { type, limit } = segment;
   const at32 = offset >>> 0;
   const isCode = (type & 8) !== 0;
-  let bad = state.protected && segment.unusable !== 0;
+  let bad = segment.unusable !== 0;
   if (write) bad ||= (type & 2) === 0 || (state.protected && isCode);
   else bad ||= isCode && (type & 2) === 0;
   if (!isCode && (type & 4) !== 0) {

@@ -74,6 +74,19 @@ export function compileJcc(site: Site): Operation {
   return compileConditional(site, testOf(site.instruction.condition));
 }
 
+/** Branches while cx, ecx or rcx is 0; flags do not matter. */
+export function compileJcxz(site: Site): Operation {
+  const { addressBits } = site.instruction;
+  return compileConditional(site, (r) => isZero(r, addressBits));
+}
+
+/** Whether the counter of an address size is 0. */
+export function isZero(r: Int32Array, addressBits: 16 | 32 | 64): boolean {
+  const low = at(r, RCX);
+  if (addressBits === 16) return (low & 0xffff) === 0;
+  return low === 0 && (addressBits === 32 || at(r, RCX + 1) === 0);
+}
+
 /** Counts down cx, ecx or rcx and branches while it is not 0; loope and loopne also look at the zero flag. */
 export function compileLoop(site: Site): Operation {
   const { machine, instruction } = site;

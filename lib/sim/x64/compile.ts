@@ -1,7 +1,7 @@
 /** From a decoded instruction to something that can be called: one entry for each meaning in the instruction table. */
 import type { Semantics } from '../../guest/x64/form.ts';
 import { compileBinary, compileCompare, compileNot, compileShift, compileUnary } from './arithmetic.ts';
-import { compileCall, compileJcc, compileJmp, compileLoop, compileReturn } from './branches.ts';
+import { compileCall, compileJcc, compileJcxz, compileJmp, compileLoop, compileReturn } from './branches.ts';
 import { compileLoadTable, compileReturnFar } from './far.ts';
 import type { Operation, Site } from './machine.ts';
 import {
@@ -87,6 +87,7 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   jmp: compileJmp,
   jcc: compileJcc,
   loop: compileLoop,
+  jcxz: compileJcxz,
   in: compileIn,
   out: compileOut,
   hlt: compileHlt,
@@ -138,7 +139,7 @@ export function compile(site: Site): Operation {
 }
 
 /** They set rip themselves. */
-const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'ret-far', 'jmp', 'jcc', 'loop']);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'ret-far', 'jmp', 'jcc', 'loop', 'jcxz']);
 /** What follows may have to be decoded or translated differently, or is not executed at once. */
 const LAST: ReadonlySet<Semantics> = new Set([
   ...BRANCHES,

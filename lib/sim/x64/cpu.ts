@@ -27,6 +27,11 @@ export interface X64CpuOptions {
    * true.
    */
   readonly emulated?: boolean;
+  /**
+   * Bits of linear addresses that the host's processor has, which decide what addresses MSRs take. Default: as many as the guest uses, as
+   * KVM did it before 6.13.
+   */
+  readonly linearBits?: 48 | 57;
 }
 
 const CR0_TYPE = 0x10n;
@@ -50,16 +55,9 @@ export class X64Cpu {
     const emulated = options.emulated ?? true;
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
-    this.#machine = {
-      state,
-      r: state.r,
-      mmu,
-      memory,
-      msrs: new Msrs(state, clock),
-      cpuid: new Cpuid(),
-      secure: undefined,
-      emulated,
-    };
+    const cpuid = new Cpuid();
+    const msrs = new Msrs(state, cpuid, clock, options.linearBits);
+    this.#machine = { state, r: state.r, mmu, memory, msrs, cpuid, secure: undefined, emulated };
     this.#blocks = new Blocks(this.#machine);
   }
 
@@ -124,7 +122,7 @@ export class X64Cpu {
 
   /** False for an MSR that does not exist, is read-only or does not take the value. */
   setMsr(index: number, value: bigint): boolean {
-    const done = this.#machine.msrs.set(index, value);
+    const done = this.#machine.msrs.set(index, value, true);
     this.#machine.mmu.flush();
     return done;
   }

@@ -38,24 +38,24 @@ export class Cpuid {
     );
   }
 
-  /** A leaf above the highest of its class is answered with the highest basic leaf, as Intel processors do. */
-  #outOfRange(leaf: number, index: number): CpuidEntry | undefined {
+  /** The leaf that answers: for one above the highest of its class the highest basic one, as Intel processors do. */
+  #outOfRange(leaf: number): number {
     const basic = this.#find(0, 0);
-    if (basic === undefined || ZEROING_VENDORS.has(basic.ebx >>> 0)) return undefined;
+    if (basic === undefined || ZEROING_VENDORS.has(basic.ebx >>> 0)) return leaf;
     const hypervisor = leaf >= 0x4000_0000 && leaf <= 0x4fff_ffff;
     const first = hypervisor ? leaf - (leaf % 256) : leaf >= 0xc000_0000 ? 0xc000_0000 : leaf >= 2 ** 31 ? 2 ** 31 : 0;
     const top = this.#find(first, 0);
-    if (top !== undefined && leaf <= top.eax >>> 0) return undefined;
-    return this.#find(basic.eax >>> 0, index);
+    return top !== undefined && leaf <= top.eax >>> 0 ? leaf : basic.eax >>> 0;
   }
 
   /** Two bits of leaf 1 follow the processor's state. */
   query(leaf: number, index: number, cr4: bigint, apicBase: bigint): CpuidValues {
     const exact = this.#find(leaf, index);
-    const found = exact ?? this.#outOfRange(leaf, index);
+    const answered = exact === undefined ? this.#outOfRange(leaf) : leaf;
+    const found = exact ?? (answered === leaf ? undefined : this.#find(answered, index));
     if (found === undefined) {
       // Beyond the last level of a topology leaf the level and the processor's id remain.
-      const level = leaf === 0xb || leaf === 0x1f ? this.#find(leaf, 1) : undefined;
+      const level = answered === 0xb || answered === 0x1f ? this.#find(answered, 1) : undefined;
       return level === undefined ? NOTHING : { eax: 0, ebx: 0, ecx: index & 0xff, edx: level.edx };
     }
     if (exact === undefined || leaf !== 1) return found;
@@ -64,4 +64,14 @@ export class Cpuid {
     const ecx = (found.ecx & (1 << 26)) === 0 ? found.ecx : (found.ecx & ~(1 << 27)) | osxsave;
     return { eax: found.eax, ebx: found.ebx, ecx, edx: (found.edx & ~(1 << 9)) | apic };
   }
+}
+
+/** Where CPUID says nothing about physical addresses. */
+const DEFAULT_PHYSICAL_BITS = 36;
+const ADDRESS_SIZES_LEAF = 0x8000_0008;
+
+/** Of the guest's processor. */
+export function physicalBits(cpuid: Cpuid): number {
+  const entry = cpuid.entries.find((leaf) => leaf.function >>> 0 === ADDRESS_SIZES_LEAF);
+  return entry === undefined ? DEFAULT_PHYSICAL_BITS : entry.eax & 0xff;
 }

@@ -55,6 +55,11 @@ function enter(machine: Machine, event: Event): void {
   else enterProtectedMode(machine, event);
 }
 
+/** Where KVM delivers events itself, it does not ask what the stack segment allows. */
+function pushWord(machine: Machine, size: number, value: number): void {
+  push(machine, size, value, 0, !machine.emulated);
+}
+
 /** Puts back what a push moved when a later one cannot be done. */
 function keepingStack(machine: Machine, action: () => void): void {
   const { r } = machine;
@@ -78,15 +83,16 @@ function jump(machine: Machine, cs: Segment, low: number, high: number, clear: n
 }
 
 function enterRealMode(machine: Machine, { vector, length }: Event): void {
-  const { state, memory, r } = machine;
-  if (vector * 4 + 3 > state.idt.limit) throw state.exception(VECTOR.protection, 0);
+  const { state, memory, r, emulated } = machine;
+  // KVM's emulator does not look at the limit. __emulate_int_real
+  if (!emulated && vector * 4 + 3 > state.idt.limit) throw state.exception(VECTOR.protection, 0);
   const [low, high] = linearAt(machine, state.idt.base, vector * 4);
   const target = memory.load(low, high, 4);
   const cs = state.segment(SEGMENT.cs);
   keepingStack(machine, () => {
-    push(machine, 2, getFlags(r) & 0xffff, 0);
-    push(machine, 2, cs.selector, 0);
-    push(machine, 2, (at(r, RIP_LOW) + length) & 0xffff, 0);
+    pushWord(machine, 2, getFlags(r) & 0xffff);
+    pushWord(machine, 2, cs.selector);
+    pushWord(machine, 2, (at(r, RIP_LOW) + length) & 0xffff);
   });
   const selector = target >>> 16;
   const clear = FLAG.interrupt | FLAG.trap | FLAG.alignment | FLAG.resume;
@@ -203,10 +209,10 @@ function enterProtectedMode(machine: Machine, event: Event): void {
   if (gate.cs.dpl < level) throw state.abandon({ kind: 'emulation', bytes: new Uint8Array() });
   if (gate.low >>> 0 > gate.cs.limit) throw state.exception(VECTOR.protection, 0);
   keepingStack(machine, () => {
-    push(machine, 4, getFlags(r), 0);
-    push(machine, 4, cs.selector, 0);
-    push(machine, 4, (at(r, RIP_LOW) + event.length) | 0, 0);
-    if (event.errorCode !== NO_ERROR_CODE) push(machine, 4, event.errorCode, 0);
+    pushWord(machine, 4, getFlags(r));
+    pushWord(machine, 4, cs.selector);
+    pushWord(machine, 4, (at(r, RIP_LOW) + event.length) | 0);
+    if (event.errorCode !== NO_ERROR_CODE) pushWord(machine, 4, event.errorCode);
   });
   jump(machine, { ...gate.cs, selector: gate.cs.selector | level }, gate.low, 0, clearedBy(gate.type));
 }

@@ -1,4 +1,5 @@
 /** Model-specific registers: those that change what is simulated, and those that only keep a value. */
+import { type Cpuid, physicalBits } from './cpuid.ts';
 import { getPair, SEGMENT_BASES } from './registers.ts';
 import { CR0, EFER, SEGMENT, type State } from './state.ts';
 
@@ -29,7 +30,18 @@ const MTRR_CAPABILITIES = 0x508n;
 const ADDRESSES: ReadonlySet<number> = new Set([0xc000_0082, 0xc000_0083, MSR.fsBase, MSR.gsBase]);
 /** Stack and entry of sysenter: made canonical instead. */
 const SIGN_EXTENDED: ReadonlySet<number> = new Set([0x175, 0x176]);
+const X2APIC = 1 << 21;
+const EXTENDED_LEAF = 0x8000_0001;
+const LONG_MODE = 1 << 29;
+const NO_EXECUTE = 1 << 20;
 const EFER_KNOWN = EFER.sce | EFER.lme | EFER.lma | EFER.nxe | 0x1000n | 0x2000n | 0x4000n;
+
+/** Reserved bits, x2APIC mode without an enabled APIC, and x2APIC mode where CPUID has none. kvm_apic_set_base */
+export function isApicBase(value: bigint, cpuid: Cpuid): boolean {
+  const x2apic = ((cpuid.entries.find((leaf) => leaf.function === 1)?.ecx ?? 0) & X2APIC) !== 0;
+  if ((value & 0x400n) !== 0n && (!x2apic || (value & 0x800n) === 0n)) return false;
+  return (value & 0x2ffn) === 0n && value >> BigInt(physicalBits(cpuid)) === 0n;
+}
 
 function range(first: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => first + i);
@@ -43,10 +55,14 @@ export class Msrs {
   #tscAdjust = 0n;
   #lastTsc = 0n;
   readonly #clock: () => bigint;
+  readonly #cpuid: Cpuid;
+  readonly #linearBits: 48 | 57 | undefined;
 
-  /** `clock` is the processor's time-stamp counter; it need not move by itself: every reading is later than the last. */
-  constructor(state: State, clock: () => bigint) {
+  /** `clock` is the processor's time-stamp counter; it need not move by itself: every reading is later than the last. `linearBits`: see X64CpuOptions. */
+  constructor(state: State, cpuid: Cpuid, clock: () => bigint, linearBits?: 48 | 57) {
     this.#state = state;
+    this.#cpuid = cpuid;
+    this.#linearBits = linearBits;
     this.#clock = clock;
   }
 
@@ -87,8 +103,8 @@ export class Msrs {
     }
   }
 
-  /** False where the guest would get #GP: no such MSR, read-only, or a value that it does not take. */
-  set(index: number, value: bigint): boolean {
+  /** False where the guest would get #GP: no such MSR, read-only, or a value that it does not take. The host is allowed more. */
+  set(index: number, value: bigint, byHost = false): boolean {
     const state = this.#state;
     if ((ADDRESSES.has(index) || index === MSR.kernelGsBase) && !this.#canonical(value)) return false;
     switch (index) {
@@ -101,12 +117,11 @@ export class Msrs {
         this.#tscAdjust = value;
         return true;
       case MSR.apicBase:
-        // x2APIC without APIC, and addresses beyond the physical ones.
-        if ((value & 0xc00n) === 0x400n || value >> 52n !== 0n || (value & 0x2ffn) !== 0n) return false;
+        if (!isApicBase(value, this.#cpuid)) return false;
         state.apicBase = value;
         return true;
       case MSR.efer:
-        return this.#setEfer(value);
+        return this.#setEfer(value, byHost);
       case MSR.fsBase:
       case MSR.gsBase: {
         const segment = index === MSR.fsBase ? SEGMENT.fs : SEGMENT.gs;
@@ -123,11 +138,16 @@ export class Msrs {
     }
   }
 
-  #setEfer(value: bigint): boolean {
+  #setEfer(value: bigint, byHost: boolean): boolean {
     const state = this.#state;
     if ((value & ~EFER_KNOWN) !== 0n) return false;
-    const paging = (state.cr0 & CR0.pg) !== 0n;
-    if (paging && ((value ^ state.efer) & EFER.lme) !== 0n) return false;
+    if (!byHost) {
+      const paging = (state.cr0 & CR0.pg) !== 0n;
+      if (paging && ((value ^ state.efer) & EFER.lme) !== 0n) return false;
+      const features = this.#cpuid.entries.find((leaf) => leaf.function >>> 0 === EXTENDED_LEAF)?.edx ?? 0;
+      if ((value & (EFER.lme | EFER.lma)) !== 0n && (features & LONG_MODE) === 0) return false;
+      if ((value & EFER.nxe) !== 0n && (features & NO_EXECUTE) === 0) return false;
+    }
     // Software cannot change LMA: it follows from LME and paging.
     state.efer = (value & ~EFER.lma) | (state.efer & EFER.lma);
     state.refresh();
@@ -139,6 +159,6 @@ export class Msrs {
   }
 
   #extended(value: bigint): bigint {
-    return BigInt.asUintN(64, BigInt.asIntN(this.#state.linearBits, value));
+    return BigInt.asUintN(64, BigInt.asIntN(this.#linearBits ?? this.#state.linearBits, value));
   }
 }

@@ -75,7 +75,13 @@ export function loadSegment(machine: Machine, index: number, selector: number): 
   const { state } = machine;
   if (!state.protected) {
     // Limit and rights stay: that is how programs get at more than 64 KiB from real mode.
-    state.setSegment(index, { ...state.segment(index), selector, base: BigInt(selector * 16) });
+    const known = state.segment(index);
+    // One that was unusable had no rights either.
+    const old =
+      known.unusable === 0
+        ? known
+        : { ...known, limit: 0, type: 0, s: 0, present: 0, db: 0, g: 0, dpl: 0, l: 0, avl: 0 };
+    state.setSegment(index, { ...old, selector, base: BigInt(selector * 16), unusable: old.present ^ 1 });
     return;
   }
   const segment = checkedSegment(machine, index, selector);

@@ -1,6 +1,8 @@
 /** KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS and KVM_SET_SREGS, on decoded structs. */
 import type { kvm_regs, kvm_sregs } from '../../uapi/kvm-x86-regs.ts';
-import type { Cpuid } from './cpuid.ts';
+import { isCr4 } from './control.ts';
+import { type Cpuid, physicalBits } from './cpuid.ts';
+import { isApicBase } from './msrs.ts';
 import { getFlags, getPair, RIP_LOW, SEGMENT_BASES, setFlags, setPair } from './registers.ts';
 import { CR0, CR4, EFER, SEGMENT, type Segment, type SegmentName, type State } from './state.ts';
 
@@ -13,9 +15,6 @@ const GENERAL = [
   ...(['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const),
 ] as const;
 const SEGMENT_NAMES = Object.keys(SEGMENT) as SegmentName[];
-/** Where CPUID says nothing about physical addresses. */
-const DEFAULT_PHYSICAL_BITS = 36;
-const ADDRESS_SIZES_LEAF = 0x8000_0008;
 
 export function readRegs({ r }: State): Regs {
   const regs: Partial<Record<keyof Regs, bigint>> = {};
@@ -59,25 +58,18 @@ export function readSregs(state: State): Sregs {
   };
 }
 
-function physicalBits(cpuid: Cpuid): number {
-  const entry = cpuid.entries.find((leaf) => leaf.function >>> 0 === ADDRESS_SIZES_LEAF);
-  return entry === undefined ? DEFAULT_PHYSICAL_BITS : entry.eax & 0xff;
-}
-
 /** Whether KVM takes the combination; what it refuses is EINVAL. */
 export function areValid(sregs: Sregs, cpuid: Cpuid): boolean {
   const { cr0, cr3, cr4, efer, cs } = sregs;
   const has = (value: bigint, bit: bigint) => (value & bit) !== 0n;
   if (has(efer, EFER.lme) && has(cr0, CR0.pg)) {
     if (!has(cr4, CR4.pae) || !has(efer, EFER.lma)) return false;
-    if ((cr3 & ~(1n << 63n)) >> BigInt(physicalBits(cpuid)) !== 0n) return false;
+    if (cr3 >> BigInt(physicalBits(cpuid)) !== 0n) return false;
   } else if (has(efer, EFER.lma) || cs.l !== 0) return false;
-  if (cr4 >> 32n !== 0n || cr0 >> 32n !== 0n) return false;
+  if (!isCr4(cr4, cpuid) || cr0 >> 32n !== 0n) return false;
   if (has(cr0, CR0.pg) && !has(cr0, CR0.pe)) return false;
   if (has(cr0, CR0.nw) && !has(cr0, CR0.cd)) return false;
-  // x2APIC mode without an enabled APIC, and reserved bits.
-  const apic = sregs.apic_base;
-  return (apic & 0xc00n) !== 0x400n && (apic & 0x2ffn) === 0n && apic >> BigInt(physicalBits(cpuid)) === 0n;
+  return isApicBase(sregs.apic_base, cpuid);
 }
 
 export function writeSregs(state: State, sregs: Sregs): void {
@@ -90,7 +82,8 @@ export function writeSregs(state: State, sregs: Sregs): void {
   state.cr2 = sregs.cr2;
   state.cr3 = sregs.cr3;
   state.cr4 = sregs.cr4;
-  state.cr8 = sregs.cr8 & 15n;
+  // What has other bits is ignored.
+  if (sregs.cr8 <= 15n) state.cr8 = sregs.cr8;
   state.efer = sregs.efer;
   state.apicBase = sregs.apic_base;
   state.refresh();

@@ -6,8 +6,9 @@ import * as registers from './registers.ts';
 import { SEGMENT } from './state.ts';
 import { VECTOR } from './stop.ts';
 
-const { at, FLAG, getFlags, HIGH, OTHER_FLAGS, RSP, setFlags } = registers;
+const { at, FLAG, getFlags, HIGH, OTHER_FLAGS, RSP, SEGMENT_BASES, setFlags } = registers;
 
+const SS_BASE = SEGMENT_BASES + 2 * SEGMENT.ss;
 const HALF = 0x1_0000_0000;
 
 /** rsp moved by `by` bytes as the stack's width has it; upper half in HIGH. */
@@ -29,6 +30,8 @@ function linear({ r, state }: Machine, low: number, size: number, write: boolean
   return low;
 }
 
+const flat = ({ r, state }: Machine, low: number): number => (state.protected ? low : (low + at(r, SS_BASE)) | 0);
+
 function setRsp({ r, state }: Machine, low: number, high: number): void {
   if (state.stackBits === 16) r[RSP] = (at(r, RSP) & ~0xffff) | low;
   else {
@@ -37,11 +40,12 @@ function setRsp({ r, state }: Machine, low: number, high: number): void {
   }
 }
 
-export function push(machine: Machine, size: number, low: number, high: number): void {
-  const { r, memory } = machine;
+/** @param checked the stack segment counts; otherwise, outside real mode, not even its base does. */
+export function push(machine: Machine, size: number, low: number, high: number, checked = true): void {
+  const { r, memory, state } = machine;
   const to = moved(machine, -size);
   const toHigh = at(r, HIGH);
-  const address = linear(machine, to, size, true);
+  const address = checked || state.codeBits === 64 ? linear(machine, to, size, true) : flat(machine, to);
   memory.store(address, toHigh, size, low, high);
   setRsp(machine, to, toHigh);
 }

@@ -116,7 +116,7 @@ export class State {
     this.protected = (this.cr0 & CR0.pe) !== 0n;
     this.long = (this.efer & EFER.lma) !== 0n;
     const is64 = this.long && cs.l === 1;
-    this.codeBits = is64 ? 64 : cs.db === 1 && this.protected ? 32 : 16;
+    this.codeBits = is64 ? 64 : cs.db === 1 ? 32 : 16;
     this.stackBits = is64 ? 64 : ss.db === 1 ? 32 : 16;
     this.linearBits = (this.cr4 & CR4.la57) === 0n ? 48 : 57;
     this.cpl = !this.protected ? 0 : (at(this.r, OTHER_FLAGS) & FLAG.virtual8086) !== 0 ? 3 : ss.dpl;

@@ -1,13 +1,14 @@
 /** stos, movs, lods, scas, cmps, alone and repeated. */
 import { inSegment } from './address.ts';
 import { SUB } from './alu.ts';
-import { countDown } from './branches.ts';
+import { countDown, isZero } from './branches.ts';
 import type { Operation, Read, Site } from './machine.ts';
 import { writeRegister } from './operands.ts';
 import * as registers from './registers.ts';
 import { SEGMENT } from './state.ts';
 
-const { at, EVENT, EVENT_CODE, EVENT_REPEAT, EVENT_STOP, FLAG, HIGH, OTHER_FLAGS, RAX, RCX, RDI, RSI, ZF } = registers;
+const { at, EVENT, EVENT_CODE, EVENT_REPEAT, EVENT_STOP, FLAG, HIGH, OTHER_FLAGS, RAX, RDI, RSI, ZF } = registers;
+const STATUS = [registers.CF, registers.OF, registers.AF, ZF, registers.SF, registers.PF];
 
 /** Elements in one go: long enough to be fast, short enough for a kick to be noticed. */
 const BATCH = 1024;
@@ -109,7 +110,8 @@ export function compileString(site: Site, name: StringName): Operation {
 
 /**
  * Each element is an instruction of its own: what was done stays done when a later one cannot be. As KVM shows it, rip
- * stays on the instruction after a write that leaves the vCPU even if nothing remains, and RF is set in between.
+ * stays on the instruction after a write that leaves the vCPU even if nothing remains, and RF is set in between;
+ * not while a read is waited for, when flags are still those of the last time that all registers were shown.
  */
 function compileRepeat(site: Site, step: Operation): Operation {
   const { machine, instruction } = site;
@@ -120,23 +122,35 @@ function compileRepeat(site: Site, step: Operation): Operation {
   const finish = (): void => {
     r[OTHER_FLAGS] = at(r, OTHER_FLAGS) & ~FLAG.resume;
   };
-  return () => {
-    if (isZero(r, addressBits)) return finish();
+  const repeated = (): void => {
+    if (isZero(r, addressBits)) {
+      finish();
+      return;
+    }
     for (let i = 0; i < BATCH; i++) {
       step();
       const more = countDown(r, addressBits);
       const stopped = (at(r, EVENT) & EVENT_STOP) !== 0;
-      if (!stopped && (!more || done())) return finish();
-      r[OTHER_FLAGS] = at(r, OTHER_FLAGS) | FLAG.resume;
+      if (!stopped && (!more || done())) {
+        finish();
+        return;
+      }
       // An answer belongs to one element only, and an element that wrote over code must be the last of its block.
       if (stopped || (at(r, EVENT) & EVENT_CODE) !== 0 || memory.answers.length > 0) break;
     }
+    r[OTHER_FLAGS] = at(r, OTHER_FLAGS) | FLAG.resume;
     r[EVENT] = at(r, EVENT) | EVENT_REPEAT;
   };
+  return untilZero === undefined ? repeated : () => withOldFlags(r, repeated);
 }
 
-function isZero(r: Int32Array, addressBits: 16 | 32 | 64): boolean {
-  const low = at(r, RCX);
-  if (addressBits === 16) return (low & 0xffff) === 0;
-  return low === 0 && (addressBits === 32 || at(r, RCX + 1) === 0);
+/** What a compare found shows only once all registers are shown: not when it waits for a read, not when it cannot go on. */
+function withOldFlags(r: Int32Array, action: Operation): void {
+  const before = STATUS.map((word) => at(r, word));
+  try {
+    action();
+  } catch (reason) {
+    for (const [i, word] of STATUS.entries()) r[word] = before[i] ?? 0;
+    throw reason;
+  }
 }

@@ -143,14 +143,15 @@ export function compileWrmsr(site: Site): Operation {
 
 export function compileInvlpg(site: Site): Operation {
   const { machine } = site;
-  const { state, mmu } = machine;
+  const { state, mmu, emulated } = machine;
   const operand = operandAt(site, 0);
   if (operand.kind !== 'memory') throw new TypeError('invlpg takes an address');
   // The address is computed only for its own faults: forgetting one translation or all cannot be told apart.
   const address = compileAddress(site, operand, 1, false);
   return () => {
     requirePrivilege(state);
-    if (state.codeBits !== 64) address();
+    // KVM's emulator leaves it at that.
+    if (state.codeBits !== 64 && !emulated) address();
     mmu.flush();
   };
 }
@@ -174,7 +175,7 @@ export function compileMoveSegment(site: Site): Operation {
 
 export function compileMoveControl(site: Site): Operation {
   const { machine, instruction } = site;
-  const { r, state, mmu } = machine;
+  const { r, state } = machine;
   const to = operandAt(site, 0);
   const from = operandAt(site, 1);
   if (to.kind !== 'register' || from.kind !== 'register') throw new TypeError('not a control move');
@@ -183,7 +184,7 @@ export function compileMoveControl(site: Site): Operation {
     return () => {
       requirePrivilege(state);
       const low = BigInt(read() >>> 0);
-      writeControl(state, mmu, to.index, (BigInt(at(r, HIGH) >>> 0) << 32n) | low);
+      writeControl(machine, to.index, (BigInt(at(r, HIGH) >>> 0) << 32n) | low);
     };
   }
   const write = writeRegister(machine, to);

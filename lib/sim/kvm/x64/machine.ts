@@ -3,6 +3,7 @@
 import { EINVAL } from '../../errno.ts';
 import type { Process } from '../../process.ts';
 import type { Profile } from '../../profile.ts';
+import type { X64CpuOptions } from '../../x64/index.ts';
 import { GMEM_INIT_SHARED, GMEM_MMAP, lookUp } from '../capabilities.ts';
 import { KvmMachine, type MachineOptions, type SimTechnology, type SlotChange, type SlotPlan } from '../machine.ts';
 import { X64_CAPABILITIES } from './capabilities.ts';
@@ -49,6 +50,7 @@ export class X64Machine extends KvmMachine {
   readonly processor: 'intel' | 'amd';
   readonly systemManagement: boolean;
   readonly memoryKeys: number;
+  readonly linearBits: 48 | 57;
 
   constructor(profile: Profile, options: MachineOptions = {}) {
     const offered = profile.guestMemfd ? (['sw-protected'] as const) : [];
@@ -66,6 +68,7 @@ export class X64Machine extends KvmMachine {
         `Linux ${profile.release} has no VMs of the technology ${technology}: they came with ${first}`,
       );
     }
+    this.linearBits = options.linearBits ?? 48;
     this.memoryKeys = options.memoryKeys ?? DEFAULT_KEYS;
     this.twoDimensionalPaging = options.twoDimensionalPaging ?? (this.technologies.size > 0 || this.hasMemfiles);
     if (!this.twoDimensionalPaging && this.technologies.size > 0) {
@@ -153,6 +156,12 @@ export class X64Machine extends KvmMachine {
   override get userLimit(): bigint {
     const signOnly = this.since('6.4') && !this.since('6.12');
     return signOnly ? (1n << 63n) - 1n : (1n << 47n) - 4096n;
+  }
+
+  /** What a vCPU must know of it. */
+  get cpuOptions(): X64CpuOptions {
+    const emulated = this.emulatesGuests;
+    return this.since('6.13') ? { emulated, linearBits: this.linearBits } : { emulated };
   }
 
   /** On a shutdown an AMD processor leaves nothing that could be relied on, so KVM gives the vCPU an INIT. arch/x86/kvm/svm/svm.c, shutdown_interception */

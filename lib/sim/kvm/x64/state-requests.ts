@@ -1,5 +1,6 @@
 /** The requests that get and set the state of an x86-64 vCPU. arch/x86/kvm/x86.c, kvm_arch_vcpu_ioctl */
 import {
+  KVM_ENABLE_CAP,
   KVM_GET_CPUID2,
   KVM_GET_MP_STATE,
   KVM_GET_MSRS,
@@ -15,6 +16,7 @@ import {
   KVM_SET_SREGS,
   kvm_cpuid_entry2,
   kvm_cpuid2,
+  kvm_enable_cap,
   kvm_mp_state,
   kvm_msr_entry,
   kvm_msrs,
@@ -144,9 +146,14 @@ function getCpuid(vcpu: X64Vcpu, arg: bigint): number {
   return give(vcpu, arg, header);
 }
 
+/** There is none that a vCPU takes. */
+const enableCap = (vcpu: X64Vcpu, arg: bigint): number =>
+  take(vcpu, arg, kvm_enable_cap.size) === undefined ? -EFAULT : -EINVAL;
+
 type Handler = (vcpu: X64Vcpu, arg: bigint) => number;
 
 const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
+  [KVM_ENABLE_CAP.request, enableCap],
   [KVM_GET_REGS.request, getRegs],
   [KVM_SET_REGS.request, setRegs],
   [KVM_GET_SREGS.request, getSregs],

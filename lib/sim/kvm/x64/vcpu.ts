@@ -41,7 +41,7 @@ export class X64Vcpu implements Vcpu {
   constructor(machine: X64Machine, vm: X64Vm, id: number) {
     this.machine = machine;
     this.vm = vm;
-    this.cpu = new X64Cpu({ emulated: machine.emulatesGuests });
+    this.cpu = new X64Cpu(machine.cpuOptions);
     this.id = id;
     vm.vcpus.push(this);
     vm.technology?.vcpuCreated(this);

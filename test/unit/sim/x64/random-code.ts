@@ -18,7 +18,7 @@ export const SCRATCH_SIZE = 0x3000;
 export const SCRATCH_MIDDLE = SCRATCH + 0x1000;
 
 const LEFT_OUT = new Set<Semantics>([
-  ...(['jmp', 'call', 'ret', 'jcc', 'loop', 'hlt', 'in', 'out', 'hypercall', 'int3', 'ud2'] as const),
+  ...(['jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz', 'hlt', 'in', 'out', 'hypercall', 'int3', 'ud2'] as const),
   ...(['mov-control', 'mov-segment', 'rdtsc', 'rdmsr', 'wrmsr', 'cpuid', 'invlpg', 'popf', 'sti', 'cli'] as const),
 ]);
 const STRINGS = new Set<Semantics>(['stos', 'movs', 'lods', 'scas', 'cmps']);
@@ -221,7 +221,7 @@ const NOT_ALONE = new Set<Semantics>([
   ...(['hypercall', 'int3', 'rdtsc', 'cpuid', 'rdmsr', 'wrmsr', 'mov-control'] as const),
   // KVM's emulator refuses REX.R beside a segment register, processors ignore it.
   'mov-segment',
-  ...(['jmp', 'jcc', 'call', 'loop', 'ret'] as const),
+  ...(['jmp', 'jcc', 'jcxz', 'call', 'loop', 'ret'] as const),
 ]);
 
 /** The one instruction that the bytes begin with, most registers pointing into the scratch memory. */

@@ -1,0 +1,66 @@
+/** What random commands found once, cut down: as they were printed. */
+import { agree } from './agree.ts';
+
+agree(
+  'kvm',
+  [
+    { do: 'hostProtect', page: 20, pages: 1, prot: 0 },
+    { do: 'address', on: 'vcpu', index: 0, request: 0x4068aea3, at: 81928 },
+  ],
+  'KVM_ENABLE_CAP of a vCPU reads its argument first',
+);
+
+agree(
+  'cpu',
+  [
+    {
+      do: 'code',
+      mode: 64,
+      bytes: 'b8130000008ee08ce1',
+      text: 'mov eax, 0x13; mov fs, ax; mov ecx, fs',
+      hides: 0,
+      answer: 0n,
+    },
+  ],
+  'a selector asks for more than its descriptor gives',
+);
+
+agree('cpu', [{ do: 'msr', index: 0x175, value: 0x8000000000000000n }], 'the stack of sysenter is made canonical');
+
+agree('cpu', [{ do: 'sregs', field: 'cr8', value: 0x80000031n }], 'a CR8 with other bits is ignored');
+
+agree(
+  'protected',
+  [
+    { do: 'guest', access: 'read', gpa: 0x10c0, size: 1, value: 1, answer: 2, pause: false, serve: true },
+    { do: 'attributes', vm: 0, address: 0x1000n, size: 0x1000n, attributes: 8n, flags: 0n },
+    { do: 'guest', access: 'write', gpa: 0x1000, size: 4, value: 3, answer: 0, pause: false, serve: true },
+  ],
+  'MMIO that becomes private stays MMIO',
+);
+
+agree(
+  'kvm',
+  [
+    {
+      ...{ do: 'region', vm: 0, v2: true, slot: 4, flags: 1, gpa: 0xf000n, size: 0x4000n, hva: 0xe000n },
+      ...{ absolute: false, file: 3, offset: 0x8000n },
+    },
+    { do: 'guest', access: 'read', gpa: 0x1206c, size: 1, value: 1, answer: 2, pause: false, serve: true },
+    { do: 'dirtyLog', vm: 0, slot: 4 },
+  ],
+  'a read of a writable page dirties it where guests run on a processor',
+);
+
+agree(
+  'files',
+  [
+    { do: 'gmem', slot: 1, size: 0x1000n, flags: 3n },
+    { do: 'mmap', at: 0x100000003000n, length: 0x2000n, prot: 3, flags: 19, slot: 1, offset: 0n },
+    { do: 'madvise', at: 0x100000003000n, length: 0x4000n, advice: 102 },
+    { do: 'mmap', map: 3, at: 0x8000n, length: 0x1000n, prot: 3, flags: 1, slot: 1, offset: 0n },
+    { do: 'copyOut', at: { map: 3, offset: 0 }, length: 5 },
+    { do: 'fallocate', slot: 1, mode: 3, offset: 0n, length: 0x4000n },
+  ],
+  'a hole in a guest_memfd takes the guard region of a page that is mapped elsewhere',
+);
