@@ -63,11 +63,18 @@ export const memslotDirtyLog = topic(
       t.refused(vm.raw.ioctl(KVM_GET_DIRTY_LOG, request), 'EFAULT', 'a bitmap at NULL');
     });
 
-    scenario('starts_empty', async (t) => {
-      const { guest, slot } = logged(t, 8);
+    scenario('starts_empty', (t) => {
+      const { ram, slot } = logged(t, 8);
+      ram.fill(1);
       t.same(pagesOf(slot.dirtyLog()), [], 'pages at first');
-      await guest.run((g) => g.check(GPA, 8 * PAGE, 0));
-      t.same(pagesOf(slot.dirtyLog()), [], 'pages after the guest read all');
+    });
+
+    // A page that the guest only read may be in it: KVM may map it for writing at once.
+    scenario('leaves_out_pages_that_the_guest_did_not_touch', async (t) => {
+      const { guest, slot } = logged(t, 8);
+      await guest.run((g) => g.check(GPA + 2 * PAGE, PAGE, 0));
+      const log = pagesOf(slot.dirtyLog()).filter((page) => page !== 2);
+      t.same(log, [], 'pages in the log beside the one that was read');
     });
 
     scenario('has_exactly_the_pages_that_the_guest_wrote', async (t) => {
