@@ -2,7 +2,9 @@
 import type { Scenario } from '../scenario.ts';
 import { attributesCapability } from './attributes/capability.ts';
 import { attributesChecks } from './attributes/checks.ts';
+import { attributesHugePages } from './attributes/huge-pages.ts';
 import { attributesRanges } from './attributes/ranges.ts';
+import { attributesSlots } from './attributes/slots.ts';
 import { conversionExplicit } from './conversion/explicit.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { conversionModes } from './conversion/modes.ts';
@@ -22,6 +24,7 @@ import { preFaultProgress } from './pre-fault/progress.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
 import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
+import { privateMemorySlots } from './private-memory/slots.ts';
 import { secretmem } from './secretmem/secretmem.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -37,9 +40,12 @@ export const SCENARIOS: readonly Scenario[] = [
   ...attributesCapability,
   ...attributesChecks,
   ...attributesRanges,
+  ...attributesSlots,
+  ...attributesHugePages,
   ...privateMemoryContents,
   ...privateMemoryRoundTrip,
   ...privateMemoryPunch,
+  ...privateMemorySlots,
   ...memoryFaultExits,
   ...memoryFaultHostSide,
   ...memoryFaultPoison,
