@@ -9,6 +9,7 @@ import { conversionExplicit } from './conversion/explicit.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { conversionModes } from './conversion/modes.ts';
 import { guestMemfdCreate } from './guest-memfd/create.ts';
+import { lifetimePrivateMemory } from './lifetime/private-memory.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
 import { memfdContents } from './memfd/contents.ts';
@@ -23,8 +24,12 @@ import { preFaultChecks } from './pre-fault/checks.ts';
 import { preFaultProgress } from './pre-fault/progress.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
+import { privateMemoryResidency } from './private-memory/residency.ts';
 import { privateMemoryRoundTrip } from './private-memory/round-trip.ts';
 import { privateMemorySlots } from './private-memory/slots.ts';
+import { raceConvert } from './race/convert.ts';
+import { raceSlots } from './race/slots.ts';
+import { raceVcpus } from './race/vcpus.ts';
 import { secretmem } from './secretmem/secretmem.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -46,6 +51,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...privateMemoryRoundTrip,
   ...privateMemoryPunch,
   ...privateMemorySlots,
+  ...privateMemoryResidency,
   ...memoryFaultExits,
   ...memoryFaultHostSide,
   ...memoryFaultPoison,
@@ -55,6 +61,10 @@ export const SCENARIOS: readonly Scenario[] = [
   ...conversionExplicit,
   ...preFaultChecks,
   ...preFaultProgress,
+  ...lifetimePrivateMemory,
+  ...raceConvert,
+  ...raceVcpus,
+  ...raceSlots,
 ];
 
 /** Those whose name contains one of the filters; a filter with `*` is a pattern for the whole name. All, without filters. */
