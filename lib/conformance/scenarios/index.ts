@@ -8,7 +8,7 @@ import { attributesSlots } from './attributes/slots.ts';
 import { conversionExplicit } from './conversion/explicit.ts';
 import { conversionCapability, conversionHypercall } from './conversion/hypercall.ts';
 import { conversionModes } from './conversion/modes.ts';
-import { guestMemfdCreate } from './guest-memfd/create.ts';
+import { guestMemfdScenarios } from './guest-memfd/index.ts';
 import { lifetimePrivateMemory } from './lifetime/private-memory.ts';
 import { mappingChange } from './mapping/change.ts';
 import { mappingMmap } from './mapping/mmap.ts';
@@ -20,6 +20,7 @@ import { memfdSeals } from './memfd/seals.ts';
 import { memoryFaultExits } from './memory-fault/exits.ts';
 import { memoryFaultHostSide } from './memory-fault/host-side.ts';
 import { memoryFaultPoison } from './memory-fault/poison.ts';
+import { memslotScenarios } from './memslot/index.ts';
 import { preFaultChecks } from './pre-fault/checks.ts';
 import { preFaultProgress } from './pre-fault/progress.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
@@ -41,7 +42,8 @@ export const SCENARIOS: readonly Scenario[] = [
   ...mappingMmap,
   ...mappingChange,
   ...secretmem,
-  ...guestMemfdCreate,
+  ...guestMemfdScenarios,
+  ...memslotScenarios,
   ...attributesCapability,
   ...attributesChecks,
   ...attributesRanges,
