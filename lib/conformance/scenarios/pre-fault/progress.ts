@@ -170,6 +170,18 @@ export const preFaultProgress = topic(
       t.same(file.residency(7 * PAGE, 5 * PAGE).cache, 5, 'pages where they belong');
     });
 
+    scenario('huge_page_ends_where_it_ends', { needs: PRIVATE }, (t) => {
+      // Asked for from its second page on, a huge page must not count for what lies behind it.
+      const vm = t.vm();
+      const shared = t.anonymous(3 * HUGE, { shared: false });
+      const sharedOffset = HUGE - (shared.hva % HUGE);
+      shared.fill(0x11);
+      const { file } = twoSided(t, vm, { size: HUGE + 4 * PAGE, shared, sharedOffset });
+      vm.setPrivate(AREA + HUGE, 2 * PAGE);
+      stands(t, preFault(vm.createVcpu(), AREA + PAGE, HUGE), AREA + HUGE + PAGE, 0, '2 MiB from the second page on');
+      t.same(file.residency().cache, 1, 'private pages behind the huge page');
+    });
+
     scenario('contents_stay', { needs: GUEST }, async (t) => {
       const vm = t.vm();
       const { shared } = twoSided(t, vm, {
