@@ -7,46 +7,48 @@ const MOST_CELLS = 4_000_000;
 /** Calls that only one side has, before the search gives up and takes the rest in order. */
 const MOST_EDITS = 4_000;
 
-/** Indexes that match, in order: the shortest edit script, greedily (E. Myers, 1986). Undefined when there are too many differences. */
+/**
+ * Indexes that match, in order: the shortest edit script, greedily (E. Myers, "An O(ND) Difference Algorithm", 1986). Undefined when there
+ * are too many differences.
+ */
 function matches(a: readonly string[], b: readonly string[]): [number, number][] | undefined {
   const [n, m] = [a.length, b.length];
   const limit = Math.min(n + m, MOST_EDITS);
-  const furthest = new Map<number, number>([[1, 0]]);
-  const history: Map<number, number>[] = [];
+  // By diagonal k = x - y: the furthest x that was reached on it.
+  const middle = limit + 1;
+  const furthest = new Int32Array(2 * limit + 3);
+  /** Diagonals -d to d before each round. */
+  const history: Int32Array[] = [];
   for (let d = 0; d <= limit; d++) {
-    history.push(new Map(furthest));
+    history.push(furthest.slice(middle - d - 1, middle + d + 2));
     for (let k = -d; k <= d; k += 2) {
-      const down = k === -d || (k !== d && (furthest.get(k - 1) ?? -1) < (furthest.get(k + 1) ?? -1));
-      let x = down ? (furthest.get(k + 1) ?? 0) : (furthest.get(k - 1) ?? 0) + 1;
-      let y = x - k;
-      while (x < n && y < m && a[x] === b[y]) {
-        x++;
-        y++;
-      }
-      furthest.set(k, x);
-      if (x >= n && y >= m) return backtrack(history, n, m, d);
+      let x = stepFrom(furthest, middle, k, d).x;
+      for (let y = x - k; x < n && y < m && a[x] === b[y]; y++) x++;
+      furthest[middle + k] = x;
+      if (x >= n && x - k >= m) return backtrack(history, n, m, d);
     }
   }
   return undefined;
 }
 
-function backtrack(
-  history: readonly ReadonlyMap<number, number>[],
-  n: number,
-  m: number,
-  last: number,
-): [number, number][] {
+/** Where an edit leads to on diagonal k, and from which diagonal it comes. */
+function stepFrom(furthest: Int32Array, middle: number, k: number, d: number): { x: number; from: number } {
+  const [above, below] = [furthest[middle + k + 1] ?? 0, furthest[middle + k - 1] ?? 0];
+  const down = k === -d || (k !== d && below < above);
+  return down ? { x: above, from: k + 1 } : { x: below + 1, from: k - 1 };
+}
+
+function backtrack(history: readonly Int32Array[], n: number, m: number, last: number): [number, number][] {
   const found: [number, number][] = [];
   let [x, y] = [n, m];
   for (let d = last; d >= 0; d--) {
-    const before = history[d] ?? new Map<number, number>();
-    const k = x - y;
-    const down = k === -d || (k !== d && (before.get(k - 1) ?? -1) < (before.get(k + 1) ?? -1));
-    const fromK = down ? k + 1 : k - 1;
-    const fromX = d === 0 ? 0 : (before.get(fromK) ?? 0);
-    const fromY = d === 0 ? 0 : fromX - fromK;
-    while (x > fromX && y > fromY) found.push([--x, --y]);
-    [x, y] = [fromX, fromY];
+    const furthest = history[d] ?? new Int32Array(3);
+    const step = d === 0 ? { x: 0, from: 0 } : stepFrom(furthest, d + 1, x - y, d);
+    // Before the step is undone, what matched after it.
+    while (x > step.x && y > 0 && (d > 0 || x > 0)) found.push([--x, --y]);
+    if (d === 0) break;
+    x = furthest[d + 1 + step.from] ?? 0;
+    y = x - step.from;
   }
   return found.reverse();
 }

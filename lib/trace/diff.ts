@@ -3,7 +3,15 @@ import type { Ioctl } from '../uapi/registry.ts';
 import { align } from './align.ts';
 import { madeBy, type Role, TRACED } from './calls.ts';
 import { FdKinds, madeInField } from './kinds.ts';
-import { compareBytes, compareOutcomes, compareStructs, type Difference, sameHva } from './outcome.ts';
+import {
+  compareBytes,
+  compareOutcomes,
+  compareStructs,
+  type Difference,
+  describesProcessor,
+  onlyProcessor,
+  sameHva,
+} from './outcome.ts';
 import { placesOf } from './places.ts';
 import type { RecordedCall, RecordedPointer, RecordedValue, Recording } from './recording.ts';
 import { ValueMap } from './values.ts';
@@ -24,6 +32,8 @@ export interface TraceDiff {
   readonly b: Recording['kernel'];
   /** Calls that both have, with the same arguments and the same outcome. */
   readonly same: number;
+  /** Calls of both that differ in nothing but what they say of the processor (CPUID, lists of MSRs). */
+  readonly processor: readonly DiffEntry[];
   /** Everything else, in order. */
   readonly entries: readonly DiffEntry[];
 }
@@ -68,7 +78,7 @@ function strongPart(role: Role, value: RecordedValue, ioctl: Ioctl | undefined):
 }
 
 function structKey(bytes: Uint8Array, ioctl: Ioctl | undefined): string {
-  if (ioctl?.travels === 'out') return '';
+  if (ioctl?.travels === 'out' || describesProcessor(ioctl?.name)) return '';
   const blank = bytes.slice();
   for (const { offset, size } of placesOf(ioctl, bytes)) blank.fill(0, offset, offset + size);
   return Buffer.from(blank).toString('base64');
@@ -184,17 +194,19 @@ export function diffTraces(a: Recording, b: Recording): TraceDiff {
   const [callsA, callsB] = [known(a), known(b)];
   const comparison = new Comparison();
   const entries: DiffEntry[] = [];
+  const processor: DiffEntry[] = [];
   let same = 0;
   for (const [i, j] of align(callsA, callsB, strongKey, weakKey)) {
     const [x, y] = [i === undefined ? undefined : callsA[i], j === undefined ? undefined : callsB[j]];
     if (x !== undefined && y !== undefined) {
       const differences = comparison.compare(x, y);
       if (differences.length === 0) same++;
-      else entries.push({ kind: 'changed', a: x.call, b: y.call, differences });
+      else
+        (onlyProcessor(differences) ? processor : entries).push({ kind: 'changed', a: x.call, b: y.call, differences });
     } else if (x !== undefined) {
       comparison.link(x.call, undefined, x.ioctl);
       entries.push({ kind: 'only-a', a: x.call });
     } else if (y !== undefined) entries.push({ kind: 'only-b', b: y.call });
   }
-  return { a: a.kernel, b: b.kernel, same, entries };
+  return { a: a.kernel, b: b.kernel, same, processor, entries };
 }

@@ -6,7 +6,7 @@ import { madeBy, TRACED } from './calls.ts';
 import { Guard, type GuardOptions } from './guard.ts';
 import { Holdings } from './holdings.ts';
 import { FdKinds, madeInField } from './kinds.ts';
-import { compareOutcomes, type Difference } from './outcome.ts';
+import { compareOutcomes, type Difference, onlyProcessor } from './outcome.ts';
 import { planOf, type Step } from './plan.ts';
 import type { RecordedCall, RecordedOutcome, Recording } from './recording.ts';
 import { type Run, Runs } from './runs.ts';
@@ -32,6 +32,10 @@ export interface SkippedCall {
   readonly reason: string;
 }
 
+/** Nothing differs but the processor, and nothing was left out. */
+export const isFaithful = ({ different, skipped, interrupted }: ReplayReport): boolean =>
+  different.length + skipped.length === 0 && !interrupted;
+
 export interface ReplayReport {
   readonly recorded: Recording['kernel'];
   readonly on: Pick<Kernel, 'backend' | 'arch' | 'release'>;
@@ -40,6 +44,8 @@ export interface ReplayReport {
   /** Calls with the recorded outcome. */
   readonly same: number;
   readonly different: readonly ReplayedCall[];
+  /** Calls that differ in nothing but what they say of the processor (CPUID, lists of MSRs). */
+  readonly processor: readonly ReplayedCall[];
   readonly skipped: readonly SkippedCall[];
   /** Paths that were opened, with what came of it. */
   readonly opened: readonly { readonly path: string; readonly flags: number; readonly result: number }[];
@@ -74,6 +80,7 @@ class Replayer {
   /** By the recorded call. */
   readonly #started = new Map<RecordedCall, { readonly handle: number; readonly run: Run } | NotMade>();
   readonly #different: ReplayedCall[] = [];
+  readonly #processor: ReplayedCall[] = [];
   readonly #skipped: SkippedCall[] = [];
   readonly #opened: { path: string; flags: number; result: number }[] = [];
   #same = 0;
@@ -109,6 +116,7 @@ class Replayer {
       calls: calls.length,
       same: this.#same,
       different: this.#different,
+      processor: this.#processor,
       skipped: this.#skipped,
       opened: this.#opened,
       unwatched: calls.filter(({ unwatched }) => unwatched),
@@ -238,6 +246,7 @@ class Replayer {
   #judge(call: RecordedCall, outcome: RecordedOutcome, ioctl: Ioctl | undefined): void {
     const differences = compareOutcomes(call, outcome, ioctl, this.#map);
     if (differences.length === 0) this.#same++;
+    else if (onlyProcessor(differences)) this.#processor.push({ call, differences });
     else this.#different.push({ call, differences });
   }
 

@@ -1,6 +1,7 @@
 /** `privmem trace diff`: two recordings, call by call. */
 import type { Command } from 'commander';
 import { type DiffEntry, diffTraces, type TraceDiff } from '../../trace/diff.ts';
+import type { RecordedCall } from '../../trace/recording.ts';
 import { EXIT } from '../exit-status.ts';
 import { runInSession, type Session } from '../session.ts';
 import { pickRecording, showTexts } from '../trace-files.ts';
@@ -16,30 +17,35 @@ function showEntry(session: Session, entry: DiffEntry): void {
   }
 }
 
-function summary({ same, entries }: TraceDiff): string {
+function summary({ same, processor, entries }: TraceDiff): string {
   const count = (kind: DiffEntry['kind']): number => entries.filter((entry) => entry.kind === kind).length;
-  return `${same} calls the same, ${count('changed')} different, ${count('only-a')} only in the first, ${count('only-b')} only in the second`;
+  const parts = [
+    `${same} calls the same`,
+    `${count('changed')} different`,
+    `${count('only-a')} only in the first`,
+    `${count('only-b')} only in the second`,
+  ];
+  if (processor.length > 0) parts.push(`${processor.length} about another processor`);
+  return parts.join(', ');
 }
 
-function document({ a, b, same, entries }: TraceDiff): object {
-  const brief = (call: { readonly n: number; readonly line: number; readonly text: string }) => ({
-    n: call.n,
-    line: call.line,
-    text: call.text,
-  });
-  return {
-    a,
-    b,
-    passed: entries.length === 0,
-    same,
-    entries: entries.map((entry) => ({
-      kind: entry.kind,
-      ...('a' in entry ? { a: brief(entry.a) } : {}),
-      ...('b' in entry ? { b: brief(entry.b) } : {}),
-      ...('differences' in entry ? { differences: entry.differences } : {}),
-    })),
-  };
-}
+const brief = ({ n, line, text }: RecordedCall): object => ({ n, line, text });
+
+const detail = (entry: DiffEntry): object => ({
+  kind: entry.kind,
+  ...('a' in entry ? { a: brief(entry.a) } : {}),
+  ...('b' in entry ? { b: brief(entry.b) } : {}),
+  ...('differences' in entry ? { differences: entry.differences } : {}),
+});
+
+const document = ({ a, b, same, processor, entries }: TraceDiff): object => ({
+  a,
+  b,
+  passed: entries.length === 0,
+  same,
+  entries: entries.map(detail),
+  processor: processor.map(detail),
+});
 
 export function addDiff(trace: Command): void {
   trace

@@ -5,7 +5,7 @@ import { type Backend, kvmAccess } from '../../kernel/select.ts';
 import { nearestRelease, SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
 import type { SimulateOptions } from '../../sim/simulate.ts';
 import type { Recording } from '../../trace/recording.ts';
-import { type ReplayReport, replayTrace } from '../../trace/replay.ts';
+import { isFaithful, type ReplayedCall, type ReplayReport, replayTrace } from '../../trace/replay.ts';
 import { KVM_CAP, KVM_CHECK_EXTENSION } from '../../uapi/index.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
@@ -43,7 +43,7 @@ function obstacleOf(recording: Recording): UnsupportedError | undefined {
 
 function show(session: Session, report: ReplayReport, why: string): void {
   const { paint } = session.style;
-  const { recorded, on, calls, same, different, skipped, opened, unwatched } = report;
+  const { recorded, on, calls, same, different, processor, skipped, opened, unwatched } = report;
   const kernelText = ({ backend, release, arch }: ReplayReport['on']): string =>
     `${backend} (Linux ${release}, ${arch})`;
   session.say(`${paint('bold', 'replay')}  of ${kernelText(recorded)} on ${kernelText(on)}; ${why}`);
@@ -64,19 +64,26 @@ function show(session: Session, report: ReplayReport, why: string): void {
   }
   if (different.length + skipped.length > 0) session.say();
   const parts = [`${same} the same`, `${different.length} different`, `${skipped.length} not made`];
-  const passed = same === calls;
-  session.say(paint(passed ? 'green' : 'red', `${calls} calls: ${parts.join(', ')}`));
+  if (processor.length > 0) parts.push(`${processor.length} about another processor`);
+  session.say(paint(isFaithful(report) ? 'green' : 'red', `${calls} calls: ${parts.join(', ')}`));
 }
 
 function document(report: ReplayReport, why: string): object {
-  const { different, skipped, unwatched, same, calls, ...rest } = report;
+  const { different, processor, skipped, unwatched, same, calls, ...rest } = report;
+  const brief = ({ call, differences }: ReplayedCall): object => ({
+    n: call.n,
+    line: call.line,
+    text: call.text,
+    differences,
+  });
   return {
     ...rest,
     why,
-    passed: same === calls,
+    passed: isFaithful(report),
     calls,
     same,
-    different: different.map(({ call, differences }) => ({ n: call.n, line: call.line, text: call.text, differences })),
+    different: different.map(brief),
+    processor: processor.map(brief),
     skipped: skipped.map(({ call, reason }) => ({ n: call.n, line: call.line, text: call.text, reason })),
     unwatched: unwatched.map(({ n }) => n),
   };
@@ -99,7 +106,7 @@ async function replay(session: Session, file: string, options: ReplayCommandOpti
   if (report.interrupted) throw new Interrupted();
   if (session.json) session.document(document(report, why));
   else show(session, report, why);
-  return report.same === report.calls ? EXIT.done : EXIT.failed;
+  return isFaithful(report) ? EXIT.done : EXIT.failed;
 }
 
 function parseSeconds(text: string): number {

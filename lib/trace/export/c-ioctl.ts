@@ -3,7 +3,7 @@ import { describeRequest } from '../../uapi/ioctl.ts';
 import { type Layout, viewOf } from '../../uapi/layout.ts';
 import type { Ioctl } from '../../uapi/registry.ts';
 import { madeBy } from '../calls.ts';
-import { changesWithTime } from '../outcome.ts';
+import { changesWithTime, describesProcessor } from '../outcome.ts';
 import { placesOf } from '../places.ts';
 import type { RecordedCall, RecordedPointer } from '../recording.ts';
 import { block, type Context, checked, type Kind } from './c-context.ts';
@@ -41,7 +41,8 @@ export function emitIoctl(context: Context, call: RecordedCall): string[] {
   };
   if (arg instanceof Uint8Array) {
     const { declared, before, checks } = structParts(context, call, ioctl, arg);
-    const shown = `ioctl(${fd}, ${request}, ${layoutOf(ioctl)?.format(arg) ?? `<${arg.length} bytes>`})`;
+    const given = ioctl?.travels === 'out' ? undefined : layoutOf(ioctl)?.format(arg);
+    const shown = `ioctl(${fd}, ${request}, ${given ?? `<${arg.length} bytes>`})`;
     const lines = [...before, ...checked(call, shown, answer('&arg'), checks, kind)];
     return block(declared, [...lines, ...madeInField(context, ioctl, call.out.get(2))]);
   }
@@ -63,7 +64,8 @@ function structParts(context: Context, call: RecordedCall, ioctl: Ioctl | undefi
   });
   parts.declared.push(...declaration(context, ioctl, arg, expressions));
   const want = call.out.get(2);
-  if (want !== undefined && ioctl?.travels !== 'in') wanted(context, parts, ioctl, want);
+  if (want !== undefined && ioctl?.travels !== 'in' && !describesProcessor(ioctl?.name))
+    wanted(context, parts, ioctl, want);
   return parts;
 }
 

@@ -236,6 +236,10 @@ static inline long long copy_in(char *at, const void *from, size_t length)
 /** The access ended at \`address\` with this signal, or without one. */
 static inline void faulted(int signal, int code, const char *address)
 {
+	if (signal)
+		strncat(expected, signal == SIGBUS ? ", then SIGBUS" : ", then SIGSEGV", sizeof expected - strlen(expected) - 1);
+	if (fault.signal)
+		strncat(got, fault.signal == SIGBUS ? ", then SIGBUS" : ", then SIGSEGV", sizeof got - strlen(got) - 1);
 	word("signal", (unsigned)signal, (unsigned)fault.signal);
 	if (signal == 0 || fault.signal == 0)
 		return;

@@ -25,9 +25,12 @@ export function quote(text: string): string {
 const MOST_COMMENT = 400;
 const MOST_MESSAGE = 140;
 
-/** The text of a line comment: nothing that ends it, continues it or moves a terminal. */
+/** The text of a comment of either kind: nothing that ends it, continues it or moves a terminal. */
 export function comment(text: string): string {
-  const plain = text.replace(/[^ -~]/g, '.').replace(/\\|\?\?/g, '/');
+  const plain = text
+    .replace(/[^ -~]/g, '.')
+    .replace(/\\|\?\?/g, '.')
+    .replace(/\*\/|\/\*/g, '..');
   return plain.length > MOST_COMMENT ? `${plain.slice(0, MOST_COMMENT)} ...` : plain;
 }
 

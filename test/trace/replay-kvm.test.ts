@@ -1,0 +1,47 @@
+/** Recordings of the real kernel, repeated on it and on its simulation. */
+import { readdirSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { simulate } from '../../lib/sim/simulate.ts';
+import { diffTraces } from '../../lib/trace/diff.ts';
+import { replayTrace } from '../../lib/trace/replay.ts';
+import { describeKvm } from '../support/kvm.ts';
+import { record, summary } from './record.ts';
+import { playVariety } from './variety.ts';
+
+const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+describeKvm(
+  'a recording of many calls',
+  async ({ sys }) => {
+    const recording = await record(sys.kernel, playVariety);
+
+    it('has calls that failed, that faulted, runs that were kicked, writes through views', () => {
+      const { calls } = recording;
+      expect(calls.length).toBeGreaterThan(90);
+      expect(calls.filter(({ result }) => result < 0).length).toBeGreaterThan(10);
+      expect(calls.some(({ text }) => /KVM_RUN, 0\) = -1 EINTR/.test(text))).toBe(true);
+      expect(calls.some(({ writes }) => writes.length > 0)).toBe(true);
+      expect(calls.some(({ pointed }) => pointed.length > 0)).toBe(true);
+    });
+
+    it('meets the same outcomes on the same kernel, and leaves nothing behind', async () => {
+      const before = openFds();
+      const report = await replayTrace(recording, sys.kernel);
+      expect(summary(report)).toEqual([]);
+      expect(report.same).toBe(recording.calls.length);
+      expect(openFds()).toBe(before);
+    });
+
+    it('meets the same outcomes on a simulation of the release', async () => {
+      const report = await replayTrace(recording, simulate({ release: '6.18', technologies: [] }));
+      expect(summary(report)).toEqual([]);
+    });
+
+    it('is the same as a second recording of it', async () => {
+      const again = await record(sys.kernel, playVariety);
+      const { entries } = diffTraces(recording, again);
+      expect(entries).toEqual([]);
+    });
+  },
+  { arch: 'x64', release: [6, 18] },
+);
