@@ -40,4 +40,18 @@ export { MemFile } from './memory/mem-file.ts';
 export { Memfd, type MemfdOptions } from './memory/memfd.ts';
 export { SecretMem } from './memory/secret-mem.ts';
 export { type SimulateOptions, simulate } from './sim/simulate.ts';
+export { type DiffEntry, diffTraces, type TraceDiff } from './trace/diff.ts';
+export { type ExportedTrace, exportTrace } from './trace/export/export.ts';
+export { TraceFormatError } from './trace/json-line.ts';
+export type { Difference } from './trace/outcome.ts';
+export { parseTrace, readTrace } from './trace/reader.ts';
+export type { RecordedCall, Recording } from './trace/recording.ts';
+export { replayTrace } from './trace/replay.ts';
+export {
+  isFaithful,
+  type ReplayedCall,
+  type ReplayOptions,
+  type ReplayReport,
+  type SkippedCall,
+} from './trace/replay-report.ts';
 export { defineFlag, defineIoctl, defineLayout, defineNames } from './uapi/registry.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { simulate } from '../../lib/sim/simulate.ts';
-import { exportC } from '../../lib/trace/export/export.ts';
+import { exportTrace } from '../../lib/trace/export/export.ts';
 import type { Recording } from '../../lib/trace/recording.ts';
 import { has, run } from '../support/cli.ts';
 import { describeKvm } from '../support/kvm.ts';
@@ -31,7 +31,7 @@ const skip = compilers.length === 0 ? 'no C compiler' : process.arch !== 'x64' ?
 
 describe.skipIf(skip !== undefined)(`exported C${skip === undefined ? '' : ` (skipped: ${skip})`}`, () => {
   it('compiles with every compiler there is, optimised or not', async () => {
-    const { source, left } = exportC(await record(simulate({ release: '6.18' }), playVariety));
+    const { source, left } = exportTrace(await record(simulate({ release: '6.18' }), playVariety));
     expect(left).toEqual([]);
     for (const compiler of compilers) compile(source, compiler);
   });
@@ -54,7 +54,7 @@ describe.skipIf(skip !== undefined)(`exported C${skip === undefined ? '' : ` (sk
       { n: 2, ...odd },
       { n: 3, ...make, result: -22 },
     ];
-    const { source, left } = exportC(parseLines(lines.map((line) => JSON.stringify(line))));
+    const { source, left } = exportTrace(parseLines(lines.map((line) => JSON.stringify(line))));
     expect(left.map(({ n }) => n)).toEqual([2]);
     const { status, stdout } = run(compile(source), []);
     expect(status).toBe(1);
@@ -79,7 +79,9 @@ describe.skipIf(skip !== undefined)(`exported C${skip === undefined ? '' : ` (sk
       { n: 3, ...open('/dev/made', 0o100) },
       { n: 4, ...open('/etc/passwd', 0) },
     ];
-    expect(exportC(parseLines(lines.map((line) => JSON.stringify(line)))).left.map(({ n }) => n)).toEqual([1, 2, 3]);
+    expect(exportTrace(parseLines(lines.map((line) => JSON.stringify(line)))).left.map(({ n }) => n)).toEqual([
+      1, 2, 3,
+    ]);
   });
 });
 
@@ -101,7 +103,7 @@ describeKvm(
     const lastLine = (stdout: string): string => stdout.trim().split('\n').at(-1) ?? '';
 
     it('all the same, one line each', () => {
-      const { status, stdout, stderr } = run(compile(exportC(recording).source), []);
+      const { status, stdout, stderr } = run(compile(exportTrace(recording).source), []);
       const lines = stdout.trim().split('\n');
       expect(lines.filter((line) => line.startsWith('DIFF'))).toEqual([]);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -147,7 +149,7 @@ describeKvm(
         /KVM_GET_DIRTY_LOG.*buffer 0 at byte 0x0: expected ff/,
       ],
     ])('%s that was recorded otherwise is noticed', (_, pick, change, message) => {
-      const { status, stdout } = run(compile(exportC(falsified(recording, pick, change)).source), []);
+      const { status, stdout } = run(compile(exportTrace(falsified(recording, pick, change)).source), []);
       expect(status).toBe(1);
       expect(stdout).toMatch(message);
       expect(lastLine(stdout)).toMatch(/ calls, 1 different$/);

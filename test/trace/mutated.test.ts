@@ -11,7 +11,7 @@ import { playVariety } from './variety.ts';
 
 const SCRIPT = path.join(import.meta.dirname, 'children/mutated.mjs');
 const LIMIT_MS = 120_000;
-const TIMES = 150;
+const TIMES = 80;
 
 const folder = mkdtempSync(path.join(tmpdir(), 'privmem-mutated-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { traceKernel } from '../../lib/kernel/trace.ts';
 import { recordToJson } from '../../lib/kernel/trace-sinks.ts';
 import { simulate } from '../../lib/sim/simulate.ts';
-import { parseTrace, readTrace, TraceFormatError } from '../../lib/trace/reader.ts';
+import { TraceFormatError } from '../../lib/trace/json-line.ts';
+import { parseTrace, readTrace } from '../../lib/trace/reader.ts';
 
 const kernel = { backend: 'sim', arch: 'x64', release: '7.3.4' };
 const close = { call: 'close', syscall: 'close', args: [3], result: 0, at: 0, micros: 1, text: 'close(3) = 0' };

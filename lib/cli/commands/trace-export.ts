@@ -1,7 +1,7 @@
 /** `privmem trace export --c`: a trace as a program in C. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { exportC } from '../../trace/export/export.ts';
+import { exportTrace } from '../../trace/export/export.ts';
 import { EXIT } from '../exit-status.ts';
 import { runInSession, type Session } from '../session.ts';
 import { pickRecording, showTexts } from '../trace-files.ts';
@@ -21,9 +21,9 @@ function write(path: string, text: string): void {
   }
 }
 
-function exportTrace(session: Session, file: string, options: ExportOptions): number {
+function exportFile(session: Session, file: string, options: ExportOptions): number {
   if (options.c !== true) throw new RangeError('say what to export to: --c');
-  const { source, left } = exportC(pickRecording(file, options.recording));
+  const { source, left } = exportTrace(pickRecording(file, options.recording));
   if (options.output === undefined) process.stdout.write(source);
   else write(options.output, source);
   for (const call of left) process.stderr.write(`${session.style.paint('yellow', 'left out')}  ${showTexts(call)}\n`);
@@ -39,6 +39,6 @@ export function addExport(trace: Command): void {
     .option('-o, --output <file>', 'where to write it; default: stdout')
     .option('--recording <number>', 'which recording of the file, where it holds several', parseCount, 1)
     .action((file: string, options: ExportOptions) =>
-      runInSession({}, async (session) => exportTrace(session, file, options)),
+      runInSession({}, async (session) => exportFile(session, file, options)),
     );
 }

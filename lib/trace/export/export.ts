@@ -10,7 +10,7 @@ import { emitAttach, emitDetach, emitKick, emitRun, emitStart } from './c-run.ts
 import { comment, hex, indent } from './c-text.ts';
 import { guestCode } from './code.ts';
 
-export interface ExportedC {
+export interface ExportedTrace {
   readonly source: string;
   /** Calls that could not be written, with the reason in the source. */
   readonly left: readonly RecordedCall[];
@@ -91,7 +91,7 @@ const defineUnlessThere = ([name, value]: readonly [string, bigint | number]): s
 ];
 
 /** Writes `recording` as C. Descriptors and addresses become variables; what is compared is what {@link replayTrace} compares. */
-export function exportC(recording: Recording): ExportedC {
+export function exportTrace(recording: Recording): ExportedTrace {
   const context = new Context(new FdKinds(recording), guestCode(recording), recording.kernel.arch);
   const left: RecordedCall[] = [];
   const steps = planOf(recording);

@@ -6,8 +6,9 @@ import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { loadNative } from '../../../dist/kernel/native.js';
 import { simulate } from '../../../dist/sim/simulate.js';
 import { diffTraces } from '../../../dist/trace/diff.js';
-import { exportC } from '../../../dist/trace/export/export.js';
-import { parseTrace, TraceFormatError } from '../../../dist/trace/reader.js';
+import { exportTrace } from '../../../dist/trace/export/export.js';
+import { TraceFormatError } from '../../../dist/trace/json-line.js';
+import { parseTrace } from '../../../dist/trace/reader.js';
 import { replayTrace } from '../../../dist/trace/replay.js';
 
 const [file, backend, seedText, timesText] = process.argv.slice(2);
@@ -171,7 +172,7 @@ for (let i = 0; i < Number(timesText); i++) {
     if (report.calls !== report.same + report.different.length + report.skipped.length)
       throw new Error('calls are missing in the report');
     if (i % 8 === 0) diffTraces(whole, recording);
-    if (i % 8 === 4) exportC(recording);
+    if (i % 8 === 4) exportTrace(recording);
     const now = held();
     if (now.fds > before.fds || now.threads > 0 || mapped() > 0)
       throw new Error(`left over: ${JSON.stringify({ before, now, mapped: mapped(), links: links() })}`);
