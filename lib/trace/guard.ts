@@ -8,6 +8,7 @@ import { viewOf } from '../uapi/layout.ts';
 import { O } from '../uapi/mman.ts';
 import type { Ioctl } from '../uapi/registry.ts';
 import { TRACED } from './calls.ts';
+import { type FdKinds, isInMemory, reopened } from './kinds.ts';
 import type { RecordedCall } from './recording.ts';
 
 export interface GuardOptions {
@@ -21,6 +22,13 @@ export interface GuardOptions {
 
 const ALWAYS = ['/dev/kvm', '/dev/null', '/dev/zero'];
 const { O_CREAT, O_TRUNC, O_WRONLY, O_RDWR } = O.value;
+
+/** Requests whose argument holds addresses that no layout describes: in a union, or in what it points to. */
+const UNDESCRIBED: ReadonlySet<string> = new Set([
+  'KVM_MEMORY_ENCRYPT_OP',
+  'KVM_XEN_HVM_SET_ATTR',
+  'KVM_XEN_VCPU_SET_ATTR',
+]);
 
 /** Memory that a request takes, in bytes for each byte of a field: KVM keeps 8 bytes for each page of a slot, and as much for attributes. */
 const REQUEST_GROWS: Readonly<Record<string, readonly [field: string, share: number]>> = {
@@ -47,9 +55,13 @@ export class Guard {
   }
 
   /** Why the call is not made; undefined when it may be. */
-  objection(call: RecordedCall, ioctl: Ioctl | undefined): string | undefined {
+  objection(call: RecordedCall, ioctl: Ioctl | undefined, kinds: FdKinds): string | undefined {
     if (TRACED[call.call] === undefined) return `this version does not know the call ${call.call}`;
-    if (call.call === 'open') return this.#toOpen(String(call.args[0]), Number(call.args[1]));
+    if (call.call === 'open') {
+      const again = reopened(call);
+      if (again !== undefined && isInMemory(kinds.of(again))) return undefined;
+      return this.#toOpen(String(call.args[0]), Number(call.args[1]));
+    }
     return this.#toGrow(call, ioctl) ?? (call.call === 'ioctl' ? this.#toRequest(call, ioctl) : undefined);
   }
 
@@ -83,6 +95,9 @@ export class Guard {
       return `${describeRequest(request)} is not declared, so nobody knows what is an address in it; --undeclared makes it`;
     }
     if (!(arg instanceof Uint8Array)) return undefined;
+    if (UNDESCRIBED.has(ioctl.name) && !this.#options.undeclared && this.#kernel.backend === 'kvm') {
+      return `${ioctl.name} can hold addresses of memory where no table says it; --undeclared makes it`;
+    }
     const needs = realLength(ioctl, arg);
     if (needs > arg.length) return `${ioctl.name} would touch ${needs} bytes, the recorded buffer has ${arg.length}`;
     if (ioctl === KVM_SET_SIGNAL_MASK && blocksRealTime(arg)) return 'it would block the signal that ends a run';

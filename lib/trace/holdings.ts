@@ -6,6 +6,7 @@ import { Intervals } from './intervals.ts';
 const PAGE = 4096;
 /** Page sizes, in bytes, that a mapping may have. */
 const HUGE = [PAGE, 2 ** 21, 2 ** 30];
+const USER_END = 2 ** 47;
 /** Address space that a replay may take, in bytes: a third of what there is. */
 const MOST_ADDRESS_SPACE = 2 ** 45;
 /** Bytes of buffers behind pointers that one call may have. */
@@ -62,6 +63,8 @@ export class Holdings {
 
   /** Bytes of address space, with `more`. Undefined when that is not too much. */
   tooMuch(more: number): string | undefined {
+    // The kernel itself refuses more than there is.
+    if (more >= USER_END) return undefined;
     const held = this.#ranges.all().reduce((sum, { from, to }) => sum + to - from, more);
     return held <= MOST_ADDRESS_SPACE ? undefined : `a replay maps at most ${MOST_ADDRESS_SPACE / 2 ** 40} TiB`;
   }

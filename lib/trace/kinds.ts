@@ -35,6 +35,8 @@ export class FdKinds {
     if (call.result < 0) return;
     const [first, second] = call.args;
     if (call.call === 'close') this.#kinds.delete(Number(first));
+    else if (call.call === 'open' && reopened(call) !== undefined)
+      this.#learn(call.result, this.of(reopened(call) ?? -1));
     else if (call.call === 'fcntl' && second === F_DUPFD_CLOEXEC) this.#learn(call.result, this.of(Number(first)));
     else this.#learn(call.result, madeKind(call.call as 'open', this.ioctl(call), call.args));
     const made = madeInField(this.ioctl(call), call.out.get(2));
@@ -45,6 +47,15 @@ export class FdKinds {
     if (kind !== undefined) this.#kinds.set(fd, kind);
   }
 }
+
+/** The descriptor that a path names: to open /proc/self/fd/N opens the file of N again. */
+export function reopened({ call, args }: RecordedCall): number | undefined {
+  const match = call === 'open' ? /^\/proc\/self\/fd\/(\d{1,9})$/.exec(String(args[0])) : null;
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Kinds of files that exist in memory only, and go with their descriptors: to open one again harms nobody. */
+export const isInMemory = (kind: FdKind | undefined): boolean => kind === 'memfd' || kind === 'guest_memfd';
 
 /** The new descriptor that a request put into its argument. */
 export function madeInField(ioctl: Ioctl | undefined, bytes: Uint8Array | undefined): number | undefined {

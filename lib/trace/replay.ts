@@ -96,7 +96,7 @@ class Replayer {
       } else {
         if (step.kind === 'kick') await this.#beforeKick(call, step.during);
         else await this.#beforeCall(call);
-        const objection = this.#guard.objection(call, ioctl);
+        const objection = this.#guard.objection(call, ioctl, this.#kinds);
         if (objection !== undefined) throw new NotMade(objection);
         this.#make(call, ioctl);
       }
@@ -180,7 +180,7 @@ class Replayer {
     const value = this.#unblocked(call, args, () => method.apply(this.#kernel, [...args]));
     const outcome: RecordedOutcome = { result: typeof value === 'number' ? value : 0, out, pointed: finish() };
     if (call.call === 'open') {
-      this.#opened.push({ path: String(call.args[0]), flags: Number(call.args[1]), result: outcome.result });
+      this.#opened.push({ path: String(args[0]), flags: Number(call.args[1]), result: outcome.result });
     }
     this.#hold(call, ioctl, args, outcome);
     this.#judge(call, outcome, ioctl);
@@ -270,6 +270,8 @@ class Replayer {
     else if (makes === 'vcpu') map.vcpus.link(result, to, n);
     const made = madeInField(ioctl, call.out.get(2));
     if (made !== undefined) map.fds.link(made, madeInField(ioctl, outcome?.out.get(2)), n);
+    // What uses it later cannot be made either.
+    if (call.call === 'adopt' && map.fds.of(first).kind === 'unknown') map.fds.link(first, undefined, n);
     if (call.call === 'close') {
       map.fds.end(first);
       map.forgetIdentities();

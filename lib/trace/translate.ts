@@ -4,6 +4,7 @@ import { viewOf } from '../uapi/layout.ts';
 import type { Ioctl } from '../uapi/registry.ts';
 import { makesResult, TRACED, type WordsRole } from './calls.ts';
 import type { Holdings } from './holdings.ts';
+import { reopened } from './kinds.ts';
 import { type Place, placesOf } from './places.ts';
 import type { RecordedCall, RecordedPointer, RecordedValue } from './recording.ts';
 import type { Counterpart, ValueMap } from './values.ts';
@@ -79,6 +80,9 @@ export class Translator {
   /** NotMade when there is no way to make the call. */
   prepare(call: RecordedCall, ioctl: Ioctl | undefined): Prepared {
     if (call.call === 'ioctl') return this.#ioctl(call, ioctl);
+    if (call.call === 'adopt' && this.#map.fds.of(Number(call.args[0])).kind === 'unknown') {
+      throw new NotMade(`descriptor ${String(call.args[0])} was made outside of the recording`);
+    }
     const out = new Map<number, Uint8Array>();
     const args = (TRACED[call.call]?.args ?? []).map(({ role }, index) => {
       const value = call.args[index];
@@ -100,6 +104,10 @@ export class Translator {
           return (value as Uint8Array).slice();
         case 'int':
           return value ?? 0;
+        case 'text': {
+          const again = reopened(call);
+          return again === undefined ? value : `/proc/self/fd/${this.fd(again)}`;
+        }
         default:
           return value;
       }

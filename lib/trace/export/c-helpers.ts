@@ -1,5 +1,16 @@
 /** Text of the helpers in C, memory and structs: see c-prelude.ts for which of them a program gets. */
 
+export const PATH = `
+/** The path that opens the file of a descriptor again. */
+static const char *path_of(int fd)
+{
+	static char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return path;
+}
+`;
+
 export const WORDS = `
 /** \`count\` words of 64 bits, each \`step\` more than the one before. */
 static void words(unsigned char *at, uint64_t value, uint64_t step, size_t count)

@@ -2,6 +2,7 @@
 import { CACHESTAT, FAULT, STAT } from '../../kernel/kernel.ts';
 import { EFD, MFD, O } from '../../uapi/index.ts';
 import { madeBy, TRACED } from '../calls.ts';
+import { isInMemory, reopened } from '../kinds.ts';
 import type { RecordedCall, RecordedValue } from '../recording.ts';
 import { alsoChecked, block, type Context, checked } from './c-context.ts';
 import { literal, quote } from './c-text.ts';
@@ -29,6 +30,16 @@ const withFlag = (context: Context, set: string, flags: RecordedValue, more: num
 const open: Emit = (context, call, [path = '', , mode = '']) => {
   const { O_CLOEXEC, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = O.value;
   const flags = Number(call.args[1]) | O_CLOEXEC;
+  const again = reopened(call);
+  if (again !== undefined && isInMemory(context.kinds.of(again))) {
+    context.helpers.add('path');
+    return making(
+      context,
+      call,
+      'fd',
+      `open(path_of(${context.names.fd(again)}), ${context.named('O', flags)}, ${mode})`,
+    );
+  }
   const isDevice = String(call.args[0]).startsWith('/dev/');
   // Whoever runs the program must not lose a file by it.
   if ((flags & (O_CREAT | O_TRUNC)) !== 0 || (!isDevice && (flags & (O_WRONLY | O_RDWR)) !== 0)) return undefined;

@@ -1,9 +1,9 @@
 /** The part of a reproducer that is the same in all: checks, fault-safe copies, runs. Only what a trace needs is written. */
 import { errnoName } from '../../kernel/errno.ts';
-import { COMPARE, COPY, FIELDS, FILL, WORDS } from './c-helpers.ts';
+import { COMPARE, COPY, FIELDS, FILL, PATH, WORDS } from './c-helpers.ts';
 import { RUN, THREADS } from './c-helpers-run.ts';
 
-export type Helper = 'words' | 'fields' | 'copy' | 'fill' | 'compare' | 'run' | 'threads';
+export type Helper = 'path' | 'words' | 'fields' | 'copy' | 'fill' | 'compare' | 'run' | 'threads';
 
 const NEEDS: Readonly<Partial<Record<Helper, readonly Helper[]>>> = {
   fill: ['copy'],
@@ -112,6 +112,7 @@ static void end(void)
 `;
 
 const TEXT: Readonly<Record<Helper, string>> = {
+  path: PATH,
   words: WORDS,
   fields: FIELDS,
   copy: COPY,
@@ -121,7 +122,7 @@ const TEXT: Readonly<Record<Helper, string>> = {
   threads: THREADS,
 };
 
-const ORDER: readonly Helper[] = ['words', 'fields', 'copy', 'fill', 'compare', 'run', 'threads'];
+const ORDER: readonly Helper[] = ['path', 'words', 'fields', 'copy', 'fill', 'compare', 'run', 'threads'];
 
 export const INCLUDES = `#define _GNU_SOURCE
 #define _FILE_OFFSET_BITS 64
