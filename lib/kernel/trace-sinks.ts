@@ -38,11 +38,15 @@ export interface FileSink {
 
 /** Appends to a fresh file. Written call by call, so that the trace is whole up to the last call of a process that dies. */
 export function jsonFileSink(path: string): FileSink {
-  const fd = openSync(path, 'w');
+  let fd: number | undefined = openSync(path, 'w');
   return {
     sink: (record) => {
-      writeSync(fd, `${recordToJson(record)}\n`);
+      // After the end: a forgotten owner may be collected then, and the descriptor may be somebody else's.
+      if (fd !== undefined) writeSync(fd, `${recordToJson(record)}\n`);
     },
-    close: () => closeSync(fd),
+    close: () => {
+      if (fd !== undefined) closeSync(fd);
+      fd = undefined;
+    },
   };
 }

@@ -51,6 +51,33 @@ describe.skipIf(reason !== undefined)(
       }
     });
 
+    test('the whole conformance suite: the same on this kernel, on its simulation, and as C', () => {
+      const trace = file('conformance');
+      expect(privmem('conformance', '--backend', 'kvm', `--trace=${trace}`)).toMatchObject(quiet);
+      for (const on of [
+        ['--backend', 'kvm'],
+        ['--backend', 'sim', '--release', '6.18'],
+      ]) {
+        const { status, stdout } = privmem('trace', 'replay', trace, ...on);
+        expect({ status, last: stdout.trim().split('\n').at(-1) }).toEqual({
+          status: 0,
+          last: expect.stringMatching(/^\d{4,} calls: \d+ the same, 0 different, 0 not made/),
+        });
+      }
+      if (!has('cc')) return;
+      expect(privmem('trace', 'export', '--c', trace, '-o', file('conformance.c'))).toMatchObject({
+        ...quiet,
+        stdout: '',
+      });
+      const program = file('conformance.out');
+      expect(
+        run('cc', ['-Wall', '-Wextra', '-Werror', '-pthread', '-o', program, file('conformance.c')]),
+      ).toMatchObject(quiet);
+      const { status, stdout } = run(program, []);
+      expect(stdout.split('\n').filter((line) => line.startsWith('DIFF'))).toEqual([]);
+      expect(status).toBe(0);
+    }, 120_000);
+
     test('the calls that an older release answers otherwise are listed', () => {
       const { status, stdout, stderr } = privmem(
         'trace',

@@ -105,6 +105,21 @@ describe('sinks', () => {
     expect((JSON.parse(lines[0] ?? '') as TraceRecord).args).toEqual([3, '0x4000000000000000']);
   });
 
+  it('file: takes no record after it was closed, and may be closed twice', () => {
+    const path = join(folder, 'closed.jsonl');
+    const file = jsonFileSink(path);
+    const kernel = traceKernel(fakeKernel().kernel, file.sink);
+    kernel.close(3);
+    file.close();
+    const other = jsonFileSink(join(folder, 'other.jsonl'));
+    kernel.close(4);
+    file.close();
+    kernel.close(5);
+    other.close();
+    expect(readFileSync(path, 'utf8').split('\n')).toHaveLength(2);
+    expect(readFileSync(join(folder, 'other.jsonl'), 'utf8')).toBe('');
+  });
+
   it('file: fails at once where it cannot be written', () => {
     const path = join(folder, 'missing', 'trace.jsonl');
     expect(() => jsonFileSink(path)).toThrow(/ENOENT/);
