@@ -39,7 +39,14 @@ export { type MapOptions, Mapping, PAGE_SIZE } from './memory/mapping.ts';
 export { MemFile } from './memory/mem-file.ts';
 export { Memfd, type MemfdOptions } from './memory/memfd.ts';
 export { SecretMem } from './memory/secret-mem.ts';
-export { type SimulateOptions, simulate } from './sim/simulate.ts';
+export {
+  type SimEvent,
+  type SimPatch,
+  type SimTechnology,
+  type SimulatedKernel,
+  type SimulateOptions,
+  simulate,
+} from './sim/simulate.ts';
 export { type DiffEntry, diffTraces, type TraceDiff } from './trace/diff.ts';
 export { type ExportedTrace, exportTrace } from './trace/export/export.ts';
 export { TraceFormatError } from './trace/json-line.ts';

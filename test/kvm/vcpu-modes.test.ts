@@ -1,6 +1,7 @@
 /** Guests in every mode of the processor, and the exits that they end with. */
 import { afterEach, expect, it } from 'vitest';
-import { x64 } from '../../lib/guest/index.ts';
+import { program, x64 } from '../../lib/guest/index.ts';
+import { Mapping } from '../../lib/memory/mapping.ts';
 import { DATA, Guest } from '../support/guest.ts';
 import { describeKvm } from '../support/kvm.ts';
 
@@ -50,6 +51,21 @@ describeKvm(
       place(a.bytes(), x64.protectedMode());
       expect(guest.vcpu().runSync(LIMIT).name).toBe('KVM_EXIT_HLT');
       expect(guest.memory.readU64(DATA)).toBe(0x8000_0001n * 3n);
+    });
+
+    it('from the reset vector into 64-bit code, as trust domains start', () => {
+      const { memory, vm } = guest;
+      const built = program({ arch: 'x64' }, (g) => g.out(0x80, 0x1234));
+      const tables = x64.identityPageTables({ at: 0x1000, ranges: [{ gpa: x64.RESET_PAGE, size: 4096 }] });
+      memory.write(tables.gpa, tables.bytes);
+      memory.write(built.base, built.bytes);
+      using top = Mapping.anonymous(vm.sys, 4096);
+      using _slot = vm.addMemslot({ slot: 1, gpa: x64.RESET_PAGE, size: 4096, backing: top });
+      top.write(0, x64.resetPage(built.entry, tables.cr3).bytes);
+      guest.vcpu().x64.updateSregs({ ...x64.protectedMode(), efer: 0x100n });
+      guest.vcpu().x64.setRegs({ rip: 0xffff_fff0n, rflags: 2 });
+      expect(guest.vcpu().runSync(LIMIT)).toMatchObject({ name: 'KVM_EXIT_IO', port: 0x80, size: 4 });
+      expect(guest.vcpu().x64.getSregs()).toMatchObject({ cs: { l: 1, selector: 8 }, efer: 0x500n });
     });
 
     it('64-bit long mode, through page tables above 4 GiB of addresses', () => {

@@ -1,6 +1,6 @@
 import { candidates, isGroup, takesModrm } from './dispatch.ts';
 import type { RepeatPrefix } from './encode.ts';
-import type { InstructionForm } from './form.ts';
+import type { InstructionForm, Semantics } from './form.ts';
 import { isBranch } from './match.ts';
 import { OperandReader } from './operand-reader.ts';
 import type { Bits, Mode, Operand } from './operands.ts';
@@ -102,6 +102,9 @@ function hasExactly({ operandSize, repeat }: Prefixes, mandatory: InstructionFor
   return operandSize === (mandatory === 0x66) && repeat === wanted;
 }
 
+/** Here the size prefix changes what is loaded; only what the mode says is known. */
+const SIZED_BY_MODE: ReadonlySet<Semantics> = new Set(['lgdt', 'ret-far']);
+
 /** Whether a candidate is what the prefixes and the following byte say. */
 function applies(form: InstructionForm, prefixes: Prefixes, next: number, mode: Mode): boolean {
   if (form.opcode.length === 3) {
@@ -116,7 +119,7 @@ function applies(form: InstructionForm, prefixes: Prefixes, next: number, mode: 
   // 90 is nop only as long as no REX.B turns it into an exchange of r8.
   if (form.semantics === 'nop' && !takesModrm(form) && (prefixes.rex & 1) !== 0) return false;
   // See encode: the size prefix on branches is not the same everywhere, so it is refused rather than guessed.
-  return !(isBranch(form) && prefixes.operandSize);
+  return !((isBranch(form) || SIZED_BY_MODE.has(form.semantics)) && prefixes.operandSize);
 }
 
 /** Decodes the instruction that starts at `offset`. */

@@ -33,5 +33,6 @@ export type {
 export { CONDITIONS, NO_REGISTER, RIP, registerName, registerOperand } from './operands.ts';
 export type { PageTableOptions, PageTables } from './paging.ts';
 export { identityPageTables, LOW_MEMORY } from './paging.ts';
+export { RESET_PAGE, resetPage } from './reset-page.ts';
 export type { StartOptions, StartState } from './start.ts';
 export { startState } from './start.ts';

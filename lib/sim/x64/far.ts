@@ -23,7 +23,11 @@ export function compileLoadTable(site: Site): Operation {
     // Both parts lie in segments that were checked as one, so the sum does not leave them.
     const base = memory.load(low + 2, high, size);
     const upper = size === 8 ? at(r, HIGH) : 0;
-    state.gdt = { limit, base: (BigInt(upper >>> 0) << 32n) | BigInt(base >>> 0) };
+    const spare = 64 - state.linearBits;
+    if (size === 8 && (upper << spare) >> spare !== upper) throw state.exception(VECTOR.protection, 0);
+    // 16-bit code loads three bytes of it.
+    const mask = state.codeBits === 16 ? 0xff_ffffn : 0xffff_ffffn;
+    state.gdt = { limit, base: (BigInt(upper >>> 0) << 32n) | (BigInt(base >>> 0) & mask) };
   };
 }
 

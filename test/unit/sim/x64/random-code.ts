@@ -20,6 +20,7 @@ export const SCRATCH_MIDDLE = SCRATCH + 0x1000;
 const LEFT_OUT = new Set<Semantics>([
   ...(['jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz', 'hlt', 'in', 'out', 'hypercall', 'int3', 'ud2'] as const),
   ...(['mov-control', 'mov-segment', 'rdtsc', 'rdmsr', 'wrmsr', 'cpuid', 'invlpg', 'popf', 'sti', 'cli'] as const),
+  ...(['lgdt', 'vmgexit', 'pvalidate', 'tdcall'] as const),
 ]);
 const STRINGS = new Set<Semantics>(['stos', 'movs', 'lods', 'scas', 'cmps']);
 export const SAFE: readonly InstructionForm[] = INSTRUCTIONS.filter(
@@ -219,6 +220,7 @@ export function randomCase(
 /** Depends on the host, changes what comes after, or ends the code. */
 const NOT_ALONE = new Set<Semantics>([
   ...(['hypercall', 'int3', 'rdtsc', 'cpuid', 'rdmsr', 'wrmsr', 'mov-control'] as const),
+  ...(['lgdt', 'ret-far', 'vmgexit', 'pvalidate', 'tdcall'] as const),
   // KVM's emulator refuses REX.R beside a segment register, processors ignore it.
   'mov-segment',
   ...(['jmp', 'jcc', 'jcxz', 'call', 'loop', 'ret'] as const),
