@@ -38,6 +38,8 @@ export type { Enforcer, LifecycleReport, Outcome, State, Step } from './lifecycl
 export { type MapOptions, Mapping, PAGE_SIZE } from './memory/mapping.ts';
 export { MemFile } from './memory/mem-file.ts';
 export { Memfd, type MemfdOptions } from './memory/memfd.ts';
+export type { MemoryPolicy } from './memory/nodes.ts';
+export { Pipe, type PipeOptions } from './memory/pipe.ts';
 export { SecretMem } from './memory/secret-mem.ts';
 export {
   type SimEvent,

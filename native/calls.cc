@@ -12,7 +12,9 @@ namespace {
 enum Trait : uint8_t {
   kPlain = 0,
   kMakesFd = 1,
-  kChangesRange = 2,  // the first two arguments are a range of memory that must be ours
+  // The first two arguments are a range of memory that must be ours:
+  kChangesPages = 2,  // of pages, and the kernel refuses what does not begin at one
+  kRoundsOut = 4,     // of bytes, of which the kernel takes all pages that they lie in, also when there are none
 };
 
 // What the kernel takes for the length of a buffer.
@@ -76,12 +78,12 @@ constexpr Row kRows[] = {
     {"splice", SYS_splice, kPlain, {Null(1), Null(3)}},
     {"sendfile", SYS_sendfile, kPlain, {Null(2)}},
     {"copy_file_range", SYS_copy_file_range, kPlain, {Null(1), Null(3)}},
-    {"mprotect", SYS_mprotect, kChangesRange},
-    {"madvise", SYS_madvise, kChangesRange},
-    {"mlock2", SYS_mlock2, kChangesRange},
-    {"munlock", SYS_munlock, kChangesRange},
-    {"msync", SYS_msync, kChangesRange},
-    {"mbind", SYS_mbind, kChangesRange, {Nodes(3)}},
+    {"mprotect", SYS_mprotect, kChangesPages},
+    {"madvise", SYS_madvise, kChangesPages},
+    {"mlock2", SYS_mlock2, kRoundsOut},
+    {"munlock", SYS_munlock, kRoundsOut},
+    {"msync", SYS_msync, kChangesPages},
+    {"mbind", SYS_mbind, kChangesPages, {Nodes(3)}},
     {"get_mempolicy", SYS_get_mempolicy, kPlain, {Struct(0, 4), Nodes(1)}},
     {"mincore", SYS_mincore, kPlain, {{2, Told::kPagesBefore}}},
 };
@@ -108,6 +110,7 @@ bool Place(napi_env env, const Buffer& buffer, const Bytes& bytes, long* args) {
       args[buffer.at + 1] = static_cast<long>(bytes.length / 8);
       break;
     case Told::kNodes:
+      if (bytes.length < 8) args[buffer.at] = 0;
       args[buffer.at + 1] = static_cast<long>(bytes.length / 8 * 64 + 1);
       break;
   }
@@ -130,10 +133,12 @@ napi_value Make(napi_env env, const Bytes (&given)[2]) {
     if (row.buffers[i].at >= 0 && !Place(env, row.buffers[i], given[i], args)) return nullptr;
   }
   std::unique_lock<std::recursive_mutex> lock(Registry::Get().mutex(), std::defer_lock);
-  if ((row.traits & kChangesRange) != 0) {
-    lock.lock();
+  if (row.traits >= kChangesPages) lock.lock();
+  const uint64_t address = args[0], length = args[1], offset = address % PageSize();
+  if ((row.traits & kRoundsOut) != 0 && !MayReach(env, row.name, address - offset, length + offset)) return nullptr;
+  if ((row.traits & kChangesPages) != 0) {
     Range range;
-    if (Judge(env, row.name, args[0], args[1], &range) == Verdict::kRefused) return nullptr;
+    if (Judge(env, row.name, address, length, &range) == Verdict::kRefused) return nullptr;
   }
   const long result = syscall(row.number, args[0], args[1], args[2], args[3], args[4], args[5]);
   SysResult(frame, result);

@@ -79,6 +79,8 @@ napi_value MakeView(napi_env env, napi_callback_info) {
   }
   // Buffers belong to one environment: two of them must not alias one mapping that either could unmap.
   if (owner != state) return Answer(frame, -EBUSY);
+  // Node ends the process over a buffer that begins there.
+  if (address == 0) return Answer(frame, -EOPNOTSUPP);
   napi_value buffer = nullptr;
   for (View* view : registry.views()) {
     if (view->env != env || view->detached || view->address != address || view->length != length) continue;

@@ -26,6 +26,12 @@ export function bits32(value: Raw, name: string): number {
   return n >>> 0;
 }
 
+export function bits16(value: Raw, name: string): number {
+  const bits = bits32(value, name);
+  if (bits > 0xffff) throw new RangeError(`${name} must be an integer of 16 bits`);
+  return bits;
+}
+
 export function u64(value: Raw, name: string): bigint {
   if (typeof value === 'number') {
     if (!Number.isSafeInteger(value) || value < 0) {
@@ -55,6 +61,18 @@ export function s64(value: Raw, name: string): bigint {
   if (typeof value !== 'bigint') throw new TypeError(`${name} must be a number or a bigint`);
   if (value < -S64_END || value >= S64_END) throw new RangeError(`${name} must be an integer between -2^63 and 2^63-1`);
   return value;
+}
+
+/** F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETLEASE, F_GETLEASE, F_ADD_SEALS, F_GET_SEALS. */
+const FCNTL_COMMANDS: readonly number[] = [1030, 1, 2, 3, 4, 1024, 1025, 1033, 1034];
+
+/** A command of fcntl(2) whose argument is no pointer. */
+export function fcntlCommand(value: Raw, name: string): number {
+  const command = int32(value, name);
+  if (FCNTL_COMMANDS.includes(command)) return command;
+  throw new RangeError(
+    `${name} must be F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETLEASE, F_GETLEASE, F_ADD_SEALS or F_GET_SEALS`,
+  );
 }
 
 export function text(value: Raw, name: string): string {

@@ -15,6 +15,7 @@ type ArgKind =
   | 'octal'
   | 'string'
   | 'buffer'
+  | 'mask'
   | 'request'
   | 'ioctl-arg'
   | 'hidden'
@@ -39,19 +40,40 @@ export const CALLS: { readonly [K in CallName]: CallShape } = {
   eventfd: { syscall: 'eventfd2', args: ['int', names('EFD')] },
   ftruncate: { syscall: 'ftruncate', args: ['fd', 'size'] },
   fchmod: { syscall: 'fchmod', args: ['fd', 'octal'] },
+  fchown: { syscall: 'fchown', args: ['fd', 'int', 'int'] },
   fallocate: { syscall: 'fallocate', args: ['fd', names('FALLOC_FL'), 'size', 'size'] },
   fstat: { syscall: 'fstat', args: ['fd', 'hidden'] },
   lseek: { syscall: 'lseek', args: ['fd', 'size', names('SEEK'), 'hidden'] },
+  readlink: { syscall: 'readlinkat', args: ['string', 'buffer'] },
   read: { syscall: 'read', args: ['fd', 'buffer'] },
   write: { syscall: 'write', args: ['fd', 'buffer'] },
   pread: { syscall: 'pread64', args: ['fd', 'buffer', 'size'] },
   pwrite: { syscall: 'pwrite64', args: ['fd', 'buffer', 'size'] },
   cachestat: { syscall: 'cachestat', args: ['fd', 'size', 'size', 'hidden'] },
+  flock: { syscall: 'flock', args: ['fd', names('LOCK')] },
+  poll: { syscall: 'ppoll', args: ['fd', names('POLL')] },
+  fsync: { syscall: 'fsync', args: ['fd'] },
+  fdatasync: { syscall: 'fdatasync', args: ['fd'] },
+  syncFileRange: { syscall: 'sync_file_range', args: ['fd', 'size', 'size', names('SYNC_FILE_RANGE')] },
+  fadvise: { syscall: 'fadvise64', args: ['fd', 'size', 'size', names('POSIX_FADV')] },
+  readahead: { syscall: 'readahead', args: ['fd', 'size', 'size'] },
+  pipe: { syscall: 'pipe2', args: [names('O'), 'hidden'] },
+  splice: { syscall: 'splice', args: ['fd', 'fd', 'size', names('SPLICE_F')] },
+  sendfile: { syscall: 'sendfile', args: ['fd', 'fd', 'size'] },
+  copyFileRange: { syscall: 'copy_file_range', args: ['fd', 'fd', 'size', 'int'] },
   mmap: { syscall: 'mmap', args: ['hva', 'size', names('PROT'), names('MAP'), 'fd', 'size'] },
   munmap: { syscall: 'munmap', args: ['hva', 'size'] },
   mprotect: { syscall: 'mprotect', args: ['hva', 'size', names('PROT')] },
   madvise: { syscall: 'madvise', args: ['hva', 'size', names('MADV')] },
   mincore: { syscall: 'mincore', args: ['hva', 'size', 'hidden'] },
+  mlock: { syscall: 'mlock2', args: ['hva', 'size', names('MLOCK')] },
+  munlock: { syscall: 'munlock', args: ['hva', 'size'] },
+  msync: { syscall: 'msync', args: ['hva', 'size', names('MS')] },
+  mbind: { syscall: 'mbind', args: ['hva', 'size', names('MPOL'), 'mask', names('MPOL_MF')] },
+  getMempolicy: { syscall: 'get_mempolicy', args: ['hidden', 'hidden', 'hva', names('MPOL_F')] },
+  vmsplice: { syscall: 'vmsplice', args: ['fd', 'hva', 'size', names('SPLICE_F')] },
+  processVmReadv: { syscall: 'process_vm_readv', args: ['hva', 'buffer'] },
+  processVmWritev: { syscall: 'process_vm_writev', args: ['hva', 'buffer'] },
   copyOut: { syscall: undefined, args: ['hva', 'buffer', 'hidden'] },
   copyIn: { syscall: undefined, args: ['hva', 'buffer', 'hidden'] },
   fill: { syscall: undefined, args: ['hva', 'size', 'int', 'hidden'] },
@@ -109,6 +131,14 @@ function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdK
       return isInt(value) && value >= 0 && value < 10 ? String(value) : hex(value);
     case 'buffer':
       return value instanceof Uint8Array ? `<${value.length} bytes>` : String(value);
+    case 'mask':
+      return value instanceof Uint8Array
+        ? `0x${[...value]
+            .reverse()
+            .map((byte) => byte.toString(16).padStart(2, '0'))
+            .join('')
+            .replace(/^0+(?=.)/, '')}`
+        : String(value);
     case 'request': {
       const request = Number(value);
       return findIoctl(request, on)?.name ?? describeRequest(request);
@@ -122,7 +152,7 @@ function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdK
 
 /** The arguments of a call as strings, in order, the ones that only receive results left out. */
 export function showArgs(call: CallName, args: readonly unknown[], on?: FdKind): string[] {
-  const shown: string[] = call === 'open' ? ['AT_FDCWD'] : [];
+  const shown: string[] = call === 'open' || call === 'readlink' ? ['AT_FDCWD'] : [];
   CALLS[call].args.forEach((kind, i) => {
     const text = showArg(kind, args[i], args, on);
     if (text !== undefined) shown.push(text);

@@ -49,4 +49,14 @@ export abstract class Descriptor extends Owner {
   stat(): FileStat {
     return this.sys.fstat(this.fd);
   }
+
+  /** What the kernel calls the file: `/memfd:name (deleted)`, `anon_inode:kvm-vm`. readlink(2) of /proc/self/fd. */
+  linkName(): string {
+    return this.sys.readlink(`/proc/self/fd/${this.fd}`);
+  }
+
+  /** poll(2), without waiting: the POLL bits that hold, of `events` and of those that nobody need ask for (ERR, HUP). */
+  poll(events: number): number {
+    return this.sys.poll(this.fd, events);
+  }
 }

@@ -47,7 +47,10 @@ export interface Kernel {
   close(fd: number): number;
   /** Takes over a descriptor made elsewhere: from now on it is close-on-exec and `close` accepts it. */
   adopt(fd: number): number;
-  /** fcntl(2) for commands with an integer argument: F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS. */
+  /**
+   * fcntl(2) for commands with an integer argument: F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETLEASE, F_GETLEASE,
+   * F_ADD_SEALS, F_GET_SEALS. That a lease is broken is told by SIGURG, which nobody dies of, in place of SIGIO.
+   */
   fcntl(fd: number, command: number, arg: number): number;
   /**
    * ioctl(2). A Uint8Array goes in and comes back in place; its length must be the size that the request encodes, unless `how`
@@ -63,17 +66,40 @@ export interface Kernel {
   eventfd(initial: number, flags: number): number;
   ftruncate(fd: number, length: Int): number;
   fchmod(fd: number, mode: number): number;
+  /** fchown(2); 0xffffffff leaves an id as it is. */
+  fchown(fd: number, uid: number, gid: number): number;
   fallocate(fd: number, mode: number, offset: Int, length: Int): number;
   /** fstat(2) and fstatfs(2) into `out` (STAT_LENGTH values, indexes in STAT). */
   fstat(fd: number, out: BigInt64Array): number;
   /** lseek(2). Returns 0 and puts the new offset, in bytes, into `out[0]`. */
   lseek(fd: number, offset: Int, whence: number, out: BigInt64Array): number;
+  /** readlink(2): the bytes of the name, without a zero at the end; cut short where `into` is. /proc/self/fd/N says what N refers to. */
+  readlink(path: string, into: Uint8Array): number;
   read(fd: number, into: Uint8Array): number;
   write(fd: number, from: Uint8Array): number;
   pread(fd: number, into: Uint8Array, offset: Int): number;
   pwrite(fd: number, from: Uint8Array, offset: Int): number;
   /** cachestat(2), into `out` (CACHESTAT_LENGTH values). ENOSYS before Linux 6.5. */
   cachestat(fd: number, offset: Int, length: Int, out: BigUint64Array): number;
+  /** flock(2), LOCK bits. Without LOCK_NB it waits for as long as another open file holds a lock that conflicts. */
+  flock(fd: number, operation: number): number;
+  /** poll(2) of one descriptor, without waiting: the POLL bits that hold, of those asked for and of those that nobody need ask for. */
+  poll(fd: number, events: number): number;
+  fsync(fd: number): number;
+  fdatasync(fd: number): number;
+  /** sync_file_range(2), SYNC_FILE_RANGE bits. Length 0 means to the end. */
+  syncFileRange(fd: number, offset: Int, length: Int, flags: number): number;
+  /** posix_fadvise(2), advice POSIX_FADV. Length 0 means to the end. */
+  fadvise(fd: number, offset: Int, length: Int, advice: number): number;
+  readahead(fd: number, offset: Int, count: Int): number;
+  /** pipe2(2), always with O_CLOEXEC: `out[0]` is the end to read from, `out[1]` the end to write to. */
+  pipe(flags: number, out: BigInt64Array): number;
+  /** splice(2) at the positions of the files: bytes moved. One side must be a pipe. */
+  splice(fdIn: number, fdOut: number, length: Int, flags: number): number;
+  /** sendfile(2) at the position of `inFd`: bytes copied. */
+  sendfile(outFd: number, inFd: number, count: Int): number;
+  /** copy_file_range(2) at the positions of the files: bytes copied. */
+  copyFileRange(fdIn: number, fdOut: number, length: Int, flags: number): number;
 
   /** mmap(2). Returns the hva. MAP_FIXED onto memory that somebody else mapped is refused with a RangeError. */
   mmap(address: Hva, length: Int, prot: number, flags: number, fd: number, offset: Int): number;
@@ -82,6 +108,26 @@ export interface Kernel {
   madvise(address: Hva, length: Int, advice: number): number;
   /** mincore(2): one byte per page in `vec`, bit 0 set when resident. `vec` must hold one byte for each page of the range. */
   mincore(address: Hva, length: Int, vec: Uint8Array): number;
+  /** mlock2(2), MLOCK bits. */
+  mlock(address: Hva, length: Int, flags: number): number;
+  munlock(address: Hva, length: Int): number;
+  /** msync(2), MS bits. */
+  msync(address: Hva, length: Int, flags: number): number;
+  /**
+   * mbind(2): mode MPOL with its MPOL_F flags, flags MPOL_MF. `nodemask` has one bit for each node, lowest first, and counts in whole words
+   * of 8 bytes; none at all is a null pointer.
+   */
+  mbind(address: Hva, length: Int, mode: number, nodemask: Uint8Array, flags: number): number;
+  /** get_mempolicy(2), MPOL_F bits: `out[0]` becomes the mode (with MPOL_F_NODE the node), `nodemask` the nodes, as for `mbind`. */
+  getMempolicy(out: BigInt64Array, nodemask: Uint8Array, address: Hva, flags: number): number;
+  /**
+   * vmsplice(2) of memory mapped here: its pages go into a pipe, or from the other end of a pipe bytes go into the memory. The kernel
+   * pins the pages for it, as for direct I/O.
+   */
+  vmsplice(fd: number, address: Hva, length: Int, flags: number): number;
+  /** process_vm_readv(2) of this process, memory mapped here: the kernel pins the pages, as a debugger or a device would have it. */
+  processVmReadv(address: Hva, into: Uint8Array): number;
+  processVmWritev(address: Hva, from: Uint8Array): number;
 
   /**
    * The fault-safe copies. They return the number of bytes done before the first byte that could not be reached, exact to the

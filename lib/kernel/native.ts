@@ -7,6 +7,7 @@ import type { Kernel } from './kernel.ts';
 import { Addon, type Functions } from './native/addon.ts';
 import { fileCalls } from './native/files.ts';
 import { memoryCalls } from './native/memory.ts';
+import { transferCalls } from './native/transfers.ts';
 import { vcpuCalls } from './native/vcpus.ts';
 
 let loaded: Kernel | undefined;
@@ -22,6 +23,6 @@ function create(): Kernel {
   if (platform !== 'linux') throw new Error(`the addon makes Linux system calls, and this is ${platform}`);
   if (arch !== 'x64' && arch !== 'arm64') throw new Error(`the addon knows x64 and arm64, and this is ${arch}`);
   const addon = new Addon(load() as Functions);
-  const calls = { ...fileCalls(addon, arch), ...memoryCalls(addon), ...vcpuCalls(addon) };
-  return { backend: 'kvm', arch, release: os.release(), ...calls };
+  const files = { ...fileCalls(addon, arch), ...transferCalls(addon) };
+  return { backend: 'kvm', arch, release: os.release(), ...files, ...memoryCalls(addon), ...vcpuCalls(addon) };
 }

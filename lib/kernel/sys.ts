@@ -37,6 +37,9 @@ export interface FileStat {
   readonly fsType: bigint;
 }
 
+/** The longest name that a link gives, in bytes. */
+const PATH_MAX = 4096;
+
 /** What cachestat(2) says of a range, in pages. */
 export interface CacheStat {
   readonly cache: number;
@@ -126,6 +129,10 @@ export class Sys {
     this.#check(this.kernel.fchmod(fd, mode), 'fchmod', [fd, mode]);
   }
 
+  fchown(fd: number, uid: number, gid: number): void {
+    this.#check(this.kernel.fchown(fd, uid, gid), 'fchown', [fd, uid, gid]);
+  }
+
   fallocate(fd: number, mode: number, offset: Int, length: Int): void {
     this.#check(this.kernel.fallocate(fd, mode, offset, length), 'fallocate', [fd, mode, offset, length]);
   }
@@ -151,6 +158,13 @@ export class Sys {
     const out = new BigInt64Array(1);
     this.#check(this.kernel.lseek(fd, offset, whence, out), 'lseek', [fd, offset, whence]);
     return out[0] ?? 0n;
+  }
+
+  /** The name behind a link such as /proc/self/fd/N. */
+  readlink(path: string): string {
+    const into = new Uint8Array(PATH_MAX);
+    const length = this.#check(this.kernel.readlink(path, into), 'readlink', [path, into]);
+    return new TextDecoder().decode(into.subarray(0, length));
   }
 
   read(fd: number, into: Uint8Array): number {
@@ -182,6 +196,55 @@ export class Sys {
     };
   }
 
+  flock(fd: number, operation: number): void {
+    this.#check(this.kernel.flock(fd, operation), 'flock', [fd, operation]);
+  }
+
+  /** The POLL bits that hold. */
+  poll(fd: number, events: number): number {
+    return this.#check(this.kernel.poll(fd, events), 'poll', [fd, events]);
+  }
+
+  fsync(fd: number): void {
+    this.#check(this.kernel.fsync(fd), 'fsync', [fd]);
+  }
+
+  fdatasync(fd: number): void {
+    this.#check(this.kernel.fdatasync(fd), 'fdatasync', [fd]);
+  }
+
+  syncFileRange(fd: number, offset: Int, length: Int, flags: number): void {
+    this.#check(this.kernel.syncFileRange(fd, offset, length, flags), 'syncFileRange', [fd, offset, length, flags]);
+  }
+
+  fadvise(fd: number, offset: Int, length: Int, advice: number): void {
+    this.#check(this.kernel.fadvise(fd, offset, length, advice), 'fadvise', [fd, offset, length, advice]);
+  }
+
+  readahead(fd: number, offset: Int, count: Int): void {
+    this.#check(this.kernel.readahead(fd, offset, count), 'readahead', [fd, offset, count]);
+  }
+
+  /** The end to read from, the end to write to. */
+  pipe(flags = 0): readonly [read: number, write: number] {
+    const out = new BigInt64Array(2);
+    this.#check(this.kernel.pipe(flags, out), 'pipe', [flags]);
+    return [Number(out[0]), Number(out[1])];
+  }
+
+  splice(fdIn: number, fdOut: number, length: Int, flags = 0): number {
+    return this.#check(this.kernel.splice(fdIn, fdOut, length, flags), 'splice', [fdIn, fdOut, length, flags]);
+  }
+
+  sendfile(outFd: number, inFd: number, count: Int): number {
+    return this.#check(this.kernel.sendfile(outFd, inFd, count), 'sendfile', [outFd, inFd, count]);
+  }
+
+  copyFileRange(fdIn: number, fdOut: number, length: Int, flags = 0): number {
+    const args = [fdIn, fdOut, length, flags];
+    return this.#check(this.kernel.copyFileRange(fdIn, fdOut, length, flags), 'copyFileRange', args);
+  }
+
   /** Returns the hva. */
   mmap(address: Hva, length: Int, prot: number, flags: number, fd: number, offset: Int): number {
     const args = [address, length, prot, flags, fd, offset];
@@ -202,6 +265,44 @@ export class Sys {
 
   mincore(address: Hva, length: Int, vec: Uint8Array): void {
     this.#check(this.kernel.mincore(address, length, vec), 'mincore', [address, length]);
+  }
+
+  mlock(address: Hva, length: Int, flags = 0): void {
+    this.#check(this.kernel.mlock(address, length, flags), 'mlock', [address, length, flags]);
+  }
+
+  munlock(address: Hva, length: Int): void {
+    this.#check(this.kernel.munlock(address, length), 'munlock', [address, length]);
+  }
+
+  msync(address: Hva, length: Int, flags: number): void {
+    this.#check(this.kernel.msync(address, length, flags), 'msync', [address, length, flags]);
+  }
+
+  mbind(address: Hva, length: Int, mode: number, nodemask: Uint8Array, flags = 0): void {
+    const args = [address, length, mode, nodemask, flags];
+    this.#check(this.kernel.mbind(address, length, mode, nodemask, flags), 'mbind', args);
+  }
+
+  /** The mode, or with MPOL_F_NODE the node. `nodemask` is filled when it is as long as the kernel's. */
+  getMempolicy(address: Hva, flags: number, nodemask: Uint8Array = new Uint8Array(0)): number {
+    const out = new BigInt64Array(1);
+    const args = [out, nodemask, address, flags];
+    this.#check(this.kernel.getMempolicy(out, nodemask, address, flags), 'getMempolicy', args);
+    return Number(out[0]);
+  }
+
+  vmsplice(fd: number, address: Hva, length: Int, flags = 0): number {
+    const args = [fd, address, length, flags];
+    return this.#check(this.kernel.vmsplice(fd, address, length, flags), 'vmsplice', args);
+  }
+
+  processVmReadv(address: Hva, into: Uint8Array): number {
+    return this.#check(this.kernel.processVmReadv(address, into), 'processVmReadv', [address, into]);
+  }
+
+  processVmWritev(address: Hva, from: Uint8Array): number {
+    return this.#check(this.kernel.processVmWritev(address, from), 'processVmWritev', [address, from]);
   }
 
   view(address: Hva, length: number): ArrayBuffer {

@@ -19,10 +19,14 @@ const FILLS: Partial<Record<CallName, readonly number[]>> = {
   ioctl: [2],
   fstat: [1],
   lseek: [3],
+  readlink: [1],
   read: [1],
   pread: [1],
   cachestat: [3],
   mincore: [2],
+  pipe: [1],
+  getMempolicy: [0, 1],
+  processVmReadv: [1],
   copyOut: [1, 2],
   copyIn: [2],
   fill: [3],
@@ -183,9 +187,10 @@ class Tracer {
     result: number,
   ): string {
     const shown = showArgs(call, before, on);
-    const fdAt = CALLS[call].args.indexOf('fd');
-    const fdKind = this.#kinds.get(Number(before[fdAt]));
-    if (fdAt >= 0 && fdKind !== undefined) shown[fdAt] = `${String(before[fdAt])}<${fdKind}>`;
+    CALLS[call].args.forEach((kind, i) => {
+      const fdKind = kind === 'fd' ? this.#kinds.get(Number(before[i])) : undefined;
+      if (fdKind !== undefined) shown[i] = `${String(before[i])}<${fdKind}>`;
+    });
     if (ioctl !== undefined && filled !== undefined && ioctl.travels !== 'in' && result >= 0) {
       const decoded = showIoctlArg(ioctl, filled);
       shown[2] = ioctl.travels === 'out' ? decoded : `${shown[2]} => ${decoded}`;

@@ -6,8 +6,10 @@ import { StateError } from '../kernel/errors.ts';
 import { FAULT_LENGTH, type Int, type Kernel } from '../kernel/kernel.ts';
 import { Owner } from '../kernel/owner.ts';
 import type { Sys } from '../kernel/sys.ts';
+import { MPOL_F } from '../uapi/mempolicy.ts';
 import { MAP, PROT } from '../uapi/mman.ts';
 import { throwOnFault } from './fault.ts';
+import { MAX_NODES, type MemoryPolicy, nodemaskOf, nodesOf } from './nodes.ts';
 
 /** Base page size of x86-64, and of arm64 kernels built with 4 KiB pages, in bytes. */
 export const PAGE_SIZE = 4096;
@@ -199,5 +201,54 @@ export class Mapping extends Owner {
     const vec = new Uint8Array(Math.ceil(length / PAGE_SIZE));
     this.sys.mincore(this.#at(offset, length), length, vec);
     return Array.from(vec, (byte) => (byte & 1) === 1);
+  }
+
+  /** mlock2(2), MLOCK bits. ENOMEM where no page can be had (private, beyond the end), and over RLIMIT_MEMLOCK. */
+  lock(flags = 0, { offset = 0, length = this.length - offset }: Part = {}): void {
+    this.sys.mlock(this.#at(offset, length), length, flags);
+  }
+
+  /** munlock(2). */
+  unlock({ offset = 0, length = this.length - offset }: Part = {}): void {
+    this.sys.munlock(this.#at(offset, length), length);
+  }
+
+  /** msync(2), MS bits. EINVAL with MS_SYNC on files without write-back (guest_memfd, memfd_secret), EBUSY for MS_INVALIDATE of locked pages. */
+  sync(flags: number, { offset = 0, length = this.length - offset }: Part = {}): void {
+    this.sys.msync(this.#at(offset, length), length, flags);
+  }
+
+  /**
+   * mbind(2): on which NUMA nodes pages are allocated. `mode` MPOL with its MPOL_F flags, `flags` MPOL_MF. EINVAL for a mode or set of nodes
+   * that the kernel does not take, EIO when pages that are there already lie elsewhere (MPOL_MF_STRICT), ENOSYS without CONFIG_NUMA.
+   */
+  bindPolicy(mode: number, nodes: readonly number[] = [], flags = 0, part: Part = {}): void {
+    const { offset = 0, length = this.length - offset } = part;
+    this.sys.mbind(this.#at(offset, length), length, mode, nodemaskOf(nodes), flags);
+  }
+
+  /** get_mempolicy(2) with MPOL_F_ADDR: the policy at `offset`. ENOSYS without CONFIG_NUMA. */
+  policy(offset = 0): MemoryPolicy {
+    const nodemask = new Uint8Array(MAX_NODES / 8);
+    const mode = this.sys.getMempolicy(this.#at(offset, 1), MPOL_F.value.MPOL_F_ADDR, nodemask);
+    return { mode, nodes: nodesOf(nodemask) };
+  }
+
+  /** get_mempolicy(2) with MPOL_F_NODE|MPOL_F_ADDR: the NUMA node that the page at `offset` lies on; it is read, and so allocated, for that. */
+  nodeAt(offset = 0): number {
+    return this.sys.getMempolicy(this.#at(offset, 1), MPOL_F.value.MPOL_F_ADDR | MPOL_F.value.MPOL_F_NODE);
+  }
+
+  /**
+   * process_vm_readv(2) of this process: reads as a debugger or a device would, by pinning the pages. Bytes read, which end at the first page
+   * that cannot be pinned; EFAULT when that is the first of all: private pages, and every page of memfd_secret.
+   */
+  readPinned(offset: number, into: Uint8Array): number {
+    return this.sys.processVmReadv(this.#at(offset, into.length), into);
+  }
+
+  /** process_vm_writev(2) of this process, as readPinned. */
+  writePinned(offset: number, from: Uint8Array): number {
+    return this.sys.processVmWritev(this.#at(offset, from.length), from);
   }
 }

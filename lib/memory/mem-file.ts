@@ -88,4 +88,59 @@ export abstract class MemFile extends Descriptor {
   seek(what: 'data' | 'hole', offset: Int): bigint {
     return this.sys.lseek(this.fd, offset, what === 'data' ? SEEK.value.SEEK_DATA : SEEK.value.SEEK_HOLE);
   }
+
+  /** fchown(2); -1 leaves an id as it is. EPERM without CAP_CHOWN; EINVAL on a guest_memfd. */
+  chown(uid: number, gid: number): void {
+    this.sys.fchown(this.fd, uid, gid);
+  }
+
+  /** flock(2), LOCK bits. EAGAIN with LOCK_NB while another open file of the same memory has a lock that conflicts; else it waits. */
+  flock(operation: number): void {
+    this.sys.flock(this.fd, operation);
+  }
+
+  /** F_SETLEASE: F_RDLCK, F_WRLCK or F_UNLCK of LEASE. EAGAIN when others have the file open in a way that conflicts, or have no lease to end. */
+  setLease(lease: number): void {
+    this.sys.fcntl(this.fd, F.value.F_SETLEASE, lease);
+  }
+
+  /** F_GETLEASE: F_UNLCK when there is none. */
+  lease(): number {
+    return this.sys.fcntl(this.fd, F.value.F_GETLEASE);
+  }
+
+  /** fsync(2). There is nothing to write back; EINVAL on guest_memfd and memfd_secret, which have no such operation. */
+  fsync(): void {
+    this.sys.fsync(this.fd);
+  }
+
+  /** fdatasync(2), as fsync. */
+  fdatasync(): void {
+    this.sys.fdatasync(this.fd);
+  }
+
+  /** sync_file_range(2), SYNC_FILE_RANGE bits; length 0 means to the end. EINVAL for unknown bits and ranges that wrap. */
+  syncRange(flags: number, offset: Int = 0, length: Int = 0): void {
+    this.sys.syncFileRange(this.fd, offset, length, flags);
+  }
+
+  /** posix_fadvise(2), advice POSIX_FADV; length 0 means to the end. EINVAL for unknown advice. */
+  advise(advice: number, offset: Int = 0, length: Int = 0): void {
+    this.sys.fadvise(this.fd, offset, length, advice);
+  }
+
+  /** readahead(2). EINVAL on guest_memfd, and on whatever is no ordinary file. */
+  readahead(offset: Int, count: Int): void {
+    this.sys.readahead(this.fd, offset, count);
+  }
+
+  /** sendfile(2) from this file's own position to the other file's: bytes copied. EINVAL on guest_memfd and memfd_secret. */
+  sendTo(out: Descriptor, count: Int): number {
+    return this.sys.sendfile(out.fd, this.fd, count);
+  }
+
+  /** copy_file_range(2) from this file's own position to the other file's: bytes copied. EINVAL on guest_memfd; EXDEV between file systems. */
+  copyRangeTo(out: Descriptor, length: Int): number {
+    return this.sys.copyFileRange(this.fd, out.fd, length);
+  }
 }

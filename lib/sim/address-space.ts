@@ -4,6 +4,7 @@
  */
 import { EBUSY, ENOMEM } from './errno.ts';
 import { IntervalMap } from './interval-map.ts';
+import type { Policy } from './mempolicy.ts';
 import { PAGE_SIZE } from './page.ts';
 import { PageStore } from './page-store.ts';
 import type { Vma } from './vma.ts';
@@ -41,6 +42,8 @@ export class AddressSpace {
   readonly private = new PageStore();
   /** Pages that MADV_GUARD_INSTALL took away. */
   readonly guards = new IntervalMap<true>();
+  /** Memory policies of mbind. */
+  readonly policies = new IntervalMap<Policy>();
   readonly #topPage: number;
   readonly #listeners = new Set<(from: number, to: number) => void>();
   readonly #subscriptions = new Map<Vma, () => void>();
@@ -188,6 +191,7 @@ export class AddressSpace {
   put(from: number, to: number, vma: Vma | undefined): void {
     this.private.punch(from, to);
     if (this.guards.size > 1) this.guards.clear(from, to);
+    if (this.policies.size > 1) this.policies.clear(from, to);
     this.#replace(from, to, vma);
     this.#changed(from, to);
   }

@@ -119,7 +119,7 @@ export function fallocate(
   if (offset < 0n || length <= 0n) return -EINVAL;
   if (!isMode(mode, profile)) return -EOPNOTSUPP;
   if (!file.writable) return -EBADF;
-  if (!file.regular) return -ENODEV;
+  if (!file.regular) return file.fifo ? -ESPIPE : -ENODEV;
   if (offset + length > OFFSET_MAX) return -EFBIG;
   return file.fallocate(mode, offset, length);
 }
@@ -128,25 +128,16 @@ const F_GETFD = 1;
 const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
+const F_SETLEASE = 1024;
+const F_GETLEASE = 1025;
 const F_DUPFD_CLOEXEC = 1030;
 const F_ADD_SEALS = 1033;
-const F_GET_SEALS = 1034;
 const FD_CLOEXEC = 1;
+const O_ASYNC = 0x2000;
 const O_NOATIME = 0x40000;
 const O_DIRECT = { x64: 0x4000, arm64: 0x10000 } as const;
 
-/** The commands of the waist's fcntl. */
-export const FCNTL_COMMANDS: readonly number[] = [
-  F_DUPFD_CLOEXEC,
-  F_GETFD,
-  F_SETFD,
-  F_GETFL,
-  F_SETFL,
-  F_ADD_SEALS,
-  F_GET_SEALS,
-];
-
-export function fcntl({ fds, profile }: Process, fd: number, command: number, arg: number): number {
+export function fcntl({ fds, profile, locks }: Process, fd: number, command: number, arg: number): number {
   const file = fds.get(fd);
   if (file === undefined) return -EBADF;
   switch (command) {
@@ -160,10 +151,15 @@ export function fcntl({ fds, profile }: Process, fd: number, command: number, ar
       return file.flags;
     case F_SETFL: {
       if ((arg & O_DIRECT[profile.arch]) !== 0 && !file.direct) return -EINVAL;
-      const settable = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT[profile.arch];
+      // O_ASYNC where the file has the operation.
+      const settable = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT[profile.arch] | (file.fifo ? O_ASYNC : 0);
       file.flags = (file.flags & ~settable) | (arg & settable);
       return 0;
     }
+    case F_SETLEASE:
+      return locks.setLease(file, arg | 0, profile);
+    case F_GETLEASE:
+      return locks.getLease(file);
     case F_ADD_SEALS:
       return file.writable ? file.addSeals(arg) : -EPERM;
     default:

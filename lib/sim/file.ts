@@ -64,9 +64,22 @@ export abstract class SimFile {
   readonly direct: boolean = false;
   /** Page size that mappings of it must keep to, in bytes. */
   readonly mapAlign: number = 4096;
+  /** A FIFO. */
+  readonly fifo: boolean = false;
+  /** Has a poll operation. */
+  readonly pollable: boolean = false;
+  /** Has a splice_read operation … */
+  readonly splicesOut: boolean = false;
+  /** … and a splice_write operation. */
+  readonly splicesIn: boolean = false;
+  /** readahead(2) takes it. */
+  readonly readsAhead: boolean = false;
+  /** Opened by open(2), which counts those who write and those who only read. */
+  readonly opened: boolean = false;
   /** The page cache, for files that have one. */
   readonly pages: PageStore | undefined = undefined;
   #references = 0;
+  readonly #afterwards: (() => void)[] = [];
 
   constructor(flags: number) {
     this.flags = flags;
@@ -93,7 +106,14 @@ export abstract class SimFile {
   /** One holder less; the last one ends the file. */
   drop(): void {
     this.#references--;
-    if (this.#references === 0) this.release();
+    if (this.#references > 0) return;
+    for (const then of this.#afterwards) then();
+    this.release();
+  }
+
+  /** Calls `then` when the last holder is gone: locks go with the description that holds them. */
+  onRelease(then: () => void): void {
+    this.#afterwards.push(then);
   }
 
   /** The last holder is gone. */
@@ -104,6 +124,39 @@ export abstract class SimFile {
   /** open(2) of /proc/self/fd/N: another description of the same file, or a negated errno. */
   reopen(_flags: number): SimFile | number {
     return -ENXIO;
+  }
+
+  /** What /proc/self/fd shows. */
+  abstract linkName(): string;
+
+  /** The POLL bits that hold: those of a file without a poll operation, for which it is always ready. */
+  poll(): number {
+    return 0x145;
+  }
+
+  /** fsync and fdatasync: there is nothing to write back, but not every file has the operation. */
+  fsync(): number {
+    return -EINVAL;
+  }
+
+  /** fchown(2), by a process that may. */
+  chown(): number {
+    return -EOPNOTSUPP;
+  }
+
+  /** What carries the memory policies of its pages, where that is not the mapping. */
+  get policyInode(): object | undefined {
+    return undefined;
+  }
+
+  /** Whether leases can be had on it. */
+  leasable(everywhere: boolean): boolean {
+    return everywhere && this.regular;
+  }
+
+  /** Up to `length` bytes at `at`, in parts that each lie in one page: what splice_read puts into a pipe. */
+  spliceRead(_at: bigint, _length: number): Uint8Array[] | number {
+    return [];
   }
 
   /** ioctl(2): `arg` is the bare argument; a pointer is read and written through the process's user memory. */

@@ -1,10 +1,12 @@
 /** The calls that make a file: open, memfd_create, memfd_secret, eventfd2. mm/memfd.c, mm/secretmem.c, fs/eventfd.c */
 import { EACCES, EEXIST, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOSYS, ENOTDIR } from './errno.ts';
-import type { SimFile } from './file.ts';
+import { O_ACCMODE, O_NONBLOCK, type SimFile } from './file.ts';
 import { DevNullFile } from './files/dev-null.ts';
 import { EventfdFile } from './files/eventfd.ts';
 import { HugetlbFile, hugeSizeOf } from './files/hugetlb.ts';
-import { F_SEAL_EXEC, F_SEAL_SEAL, MemfdFile } from './files/memfd.ts';
+import { MemfdFile } from './files/memfd.ts';
+import { makePipe } from './files/pipe.ts';
+import { F_SEAL_EXEC, F_SEAL_SEAL } from './files/sealed.ts';
 import { SecretmemFile } from './files/secretmem.ts';
 import type { KvmHost } from './kvm-host.ts';
 import { Memfile } from './patches/memfile.ts';
@@ -31,7 +33,11 @@ function reopen(process: Process, fd: number, flags: number): number {
   if (file === undefined) return -ENOENT;
   if ((flags & (O_CREAT | O_EXCL)) === (O_CREAT | O_EXCL)) return -EEXIST;
   if ((flags & O_DIRECTORY[process.profile.arch]) !== 0) return -ENOTDIR;
-  return install(process, file.reopen(flags & ~O_ONLY_OPEN));
+  const broken = process.locks.breakLeases(file, (flags & O_ACCMODE) !== 0, (flags & O_NONBLOCK) !== 0);
+  if (broken < 0) return broken;
+  const opened = file.reopen(flags & ~O_ONLY_OPEN);
+  if (typeof opened !== 'number' && opened.opened) process.locks.opened(opened);
+  return install(process, opened);
 }
 
 /** Knows /proc/self/fd, /dev/null, and /dev/kvm (and what belongs to it) when there is a KVM. */
@@ -93,11 +99,11 @@ export function memfdCreate(process: Process, name: string, asked: number): numb
   const ino = process.nextInode();
   if ((flags & MFD_HUGETLB) === 0) {
     const memfile = profile.patches.size > 0 && !profile.memfdExec ? { memfile: new Memfile(process, closed) } : {};
-    return install(process, MemfdFile.create({ profile, ino, mode, seals, ...memfile }));
+    return install(process, MemfdFile.create({ profile, ino, name, mode, seals, ...memfile }));
   }
   const hugeSize = hugeSizeOf(flags, hugePages);
   if (hugeSize === undefined) return -ENODEV;
-  return install(process, HugetlbFile.create({ process, ino, hugeSize, mode, seals }));
+  return install(process, HugetlbFile.create({ process, ino, name, hugeSize, mode, seals }));
 }
 
 export function memfdSecret(process: Process, flags: number): number {
@@ -112,4 +118,19 @@ const EFD_KNOWN = 1 | 0x800 | 0x80000;
 export function eventfd(process: Process, initial: number, flags: number): number {
   if ((flags & ~EFD_KNOWN) !== 0) return -EINVAL;
   return install(process, new EventfdFile(initial, flags, process.nextInode(), process.profile));
+}
+
+const PIPE_FLAGS = { x64: O_CLOEXEC | O_NONBLOCK | 0x4000, arm64: O_CLOEXEC | O_NONBLOCK | 0x10000 } as const;
+
+/** pipe2(2): both ends, or a negated errno. */
+export function pipe(process: Process, flags: number): readonly [number, number] | number {
+  const { fds, profile } = process;
+  if ((flags & ~PIPE_FLAGS[profile.arch]) !== 0) return -EINVAL;
+  const [reader, writer] = makePipe(process.nextInode(), profile.arch, flags);
+  const read = fds.install(reader, true);
+  if (read < 0) return read;
+  const write = fds.install(writer, true);
+  if (write >= 0) return [read, write];
+  fds.close(read);
+  return write;
 }

@@ -7,10 +7,14 @@ import * as take from '../kernel/arguments.ts';
 import { FAULT, FAULT_LENGTH } from '../kernel/kernel.ts';
 import { compare, copyIn, copyOut, fill, type Stop, strayFault } from './access.ts';
 import { madvise } from './advice.ts';
+import { mlock, msync, munlock } from './lock-calls.ts';
+import { getMempolicy, mbind } from './mempolicy.ts';
 import { mmap } from './mmap.ts';
 import { PAGE_SIZE } from './page.ts';
+import { processVmReadv, processVmWritev } from './pinned.ts';
 import type { Process } from './process.ts';
 import { mincore, mprotect, munmap, unmapRange } from './protect.ts';
+import { vmsplice } from './splice.ts';
 import { Views } from './views.ts';
 
 const MAP_FIXED = 0x10;
@@ -86,6 +90,73 @@ export class MemoryCalls {
     return mincore(this.#process, address, length, take.pageVec(givenVec, length));
   }
 
+  mlock(givenAddress: unknown, givenLength: unknown, givenFlags: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    const flags = take.bits32(givenFlags, 'flags');
+    checkPages('mlock2', address, length);
+    return mlock(this.#process, address, length, flags);
+  }
+
+  munlock(givenAddress: unknown, givenLength: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    checkPages('munlock', address, length);
+    return munlock(this.#process, address, length);
+  }
+
+  msync(givenAddress: unknown, givenLength: unknown, givenFlags: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const length = take.u64(givenLength, 'length');
+    const flags = take.bits32(givenFlags, 'flags');
+    this.#pages('msync', address, length);
+    return msync(this.#process, address, length, flags);
+  }
+
+  mbind(...given: readonly unknown[]): number {
+    const address = take.u64(given[0], 'address');
+    const length = take.u64(given[1], 'length');
+    const mode = take.bits32(given[2], 'mode');
+    const nodemask = take.bytes(given[3], 'nodemask');
+    const flags = take.bits32(given[4], 'flags');
+    this.#pages('mbind', address, length);
+    return mbind(this.#process, { address, length, mode, nodemask, flags });
+  }
+
+  getMempolicy(...given: readonly unknown[]): number {
+    const out = take.outS64(given[0], 'out', 1);
+    const nodemask = take.bytes(given[1], 'nodemask');
+    const address = take.u64(given[2], 'address');
+    const flags = take.bits32(given[3], 'flags');
+    const answer = getMempolicy(this.#process, nodemask, address, flags);
+    if (answer < 0) return answer;
+    out[0] = BigInt(answer);
+    return 0;
+  }
+
+  vmsplice(...given: readonly unknown[]): number {
+    const fd = take.int32(given[0], 'fd');
+    const address = take.u64(given[1], 'address');
+    const length = take.u64(given[2], 'length');
+    const flags = take.bits32(given[3], 'flags');
+    checkReach('vmsplice', address, length);
+    return vmsplice(this.#process.space, this.#process.fds.get(fd), address, length, flags);
+  }
+
+  processVmReadv(givenAddress: unknown, givenInto: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const into = take.bytes(givenInto, 'into');
+    checkReach('processVmReadv', address, BigInt(into.length));
+    return processVmReadv(this.#process.space, address, into);
+  }
+
+  processVmWritev(givenAddress: unknown, givenFrom: unknown): number {
+    const address = take.u64(givenAddress, 'address');
+    const from = take.bytes(givenFrom, 'from');
+    checkReach('processVmWritev', address, BigInt(from.length));
+    return processVmWritev(this.#process.space, address, from);
+  }
+
   #access(
     what: string,
     address: number | bigint,
@@ -144,6 +215,16 @@ export class MemoryCalls {
     const bytes = take.u64(length, 'length');
     return this.#views.make(at, Number(bytes));
   }
+}
+
+function checkReach(what: string, address: bigint, length: bigint): void {
+  if (length > 0n && address + length > END) throw new RangeError(`${what} goes beyond the end of the address space`);
+}
+
+/** The same for calls that take all pages in which the bytes lie. */
+function checkPages(what: string, address: bigint, length: bigint): void {
+  const offset = address & 4095n;
+  checkReach(what, address - offset, BigInt.asUintN(64, length + offset));
 }
 
 const faultOf = (fault: unknown): BigInt64Array | undefined =>

@@ -200,7 +200,7 @@ function sharedMemory(process: Process, size: bigint): SimFile {
 
 /** populate_vma_page_range: stops in silence where a page cannot be had. Writes only where that breaks a private copy. */
 export function populate(space: AddressSpace, vma: Vma, from: number, to: number): void {
-  if (vma.prot === 0 || vma.file?.pinnable === false) return;
+  if (vma.prot === 0 || vma.onFault || vma.file?.pinnable === false) return;
   const write = !vma.shared && (vma.prot & PROT_WRITE) !== 0;
   for (let page = from; page < to; page++) if (!isPage(space.fault(vma, page, write))) return;
 }

@@ -2,6 +2,8 @@
 import { AddressSpace } from './address-space.ts';
 import type { SimEvent } from './events.ts';
 import { FdTable } from './fd-table.ts';
+import { LockTable } from './file-locks.ts';
+import { FilePolicies } from './mempolicy.ts';
 import { PAGE_SIZE } from './page.ts';
 import { PhysicalMemory } from './physical.ts';
 import type { Profile } from './profile.ts';
@@ -19,6 +21,8 @@ export interface ProcessOptions {
   readonly memfdNoexec?: 0 | 1 | 2;
   /** Whether memfd_secret works. Default: as the release has it. */
   readonly secretmem?: boolean;
+  /** CONFIG_NUMA: mbind and get_mempolicy work, on one node. Default true. */
+  readonly numa?: boolean;
   /** Bytes of the huge page sizes that there are, and how many pages of each are free. Default: 2 MiB and 1 GiB, none free. */
   readonly hugePages?: ReadonlyMap<number, number>;
 }
@@ -42,6 +46,9 @@ export class Process {
   readonly ram: number;
   readonly memfdNoexec: 0 | 1 | 2;
   readonly secretmem: boolean;
+  readonly numa: boolean;
+  readonly filePolicies = new FilePolicies();
+  readonly locks = new LockTable();
   /** Free huge pages by their size in bytes. */
   readonly hugePages: Map<number, number>;
   #inodes = 0n;
@@ -57,6 +64,7 @@ export class Process {
     this.ram = options.ram ?? Number.POSITIVE_INFINITY;
     this.memfdNoexec = options.memfdNoexec ?? 0;
     this.secretmem = options.secretmem ?? profile.memfdSecret;
+    this.numa = options.numa ?? true;
     this.hugePages = new Map(
       options.hugePages ?? [
         [2 * MIB, 0],

@@ -38,12 +38,23 @@ export interface Profile {
   /** MADV_GUARD_INSTALL: 6.13 for anonymous memory, 6.15 for files too. */
   readonly guards: 'none' | 'anonymous' | 'all';
 
+  /** posix_fadvise and readahead refuse a negative offset: some release after 6.18, up to 7.3. */
+  readonly adviceChecksOffset: boolean;
+  /** MPOL_WEIGHTED_INTERLEAVE: 6.9. */
+  readonly weightedInterleave: boolean;
+  /** MPOL_F_NUMA_BALANCING also with MPOL_PREFERRED_MANY: 6.10. */
+  readonly balancedPreferredMany: boolean;
+  /** Leases on every regular file; since 7.0 only where the file system has the operation, of memory files tmpfs alone. */
+  readonly leasesEverywhere: boolean;
+
   /** KVM_CREATE_GUEST_MEMFD, memory attributes, KVM_SET_USER_MEMORY_REGION2: 6.8. */
   readonly guestMemfd: boolean;
   /** GUEST_MEMFD_FLAG_MMAP and INIT_SHARED, and slots with a guest_memfd in VMs without private memory: 6.18. */
   readonly guestMemfdMmap: boolean;
   /** guest_memfd sits on a file system of its own: 6.19. */
   readonly guestMemfdOwnFs: boolean;
+  /** Policies of mbind are kept in the guest_memfd, not in the mapping: 6.19. */
+  readonly guestMemfdPolicy: boolean;
   /** errno for a range of a guest_memfd that is bound already: EEXIST since 7.2. */
   readonly bindingOverlap: 'EINVAL' | 'EEXIST';
   /** offset + size of a binding is compared unsigned, so that offsets near 2^63 are refused: 7.2. */
@@ -104,6 +115,11 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64', patches: r
     swap: true,
     droppable: since('6.11'),
     guards,
+    adviceChecksOffset: since('7.3'),
+    weightedInterleave: since('6.9'),
+    balancedPreferredMany: since('6.10'),
+    leasesEverywhere: !since('7.0'),
+    guestMemfdPolicy: since('6.19'),
     guestMemfd: since('6.8'),
     guestMemfdMmap: since('6.18'),
     guestMemfdOwnFs: since('6.19'),

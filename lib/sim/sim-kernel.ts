@@ -9,6 +9,8 @@ import * as make from './make.ts';
 import { MemoryCalls } from './memory-calls.ts';
 import { Process, type ProcessOptions } from './process.ts';
 import { migratePages, pinPages, type SimulatedKernel } from './simulated-kernel.ts';
+import * as sync from './sync-calls.ts';
+import { transferCalls } from './transfer-calls.ts';
 import { VcpuCalls } from './vcpu-calls.ts';
 
 export interface SimKernelOptions extends ProcessOptions {
@@ -47,14 +49,8 @@ export function simKernel(options: SimKernelOptions): SimulatedKernel & { readon
     adopt: (fd) => fds.setCloexec(take.int32(fd, 'fd'), true),
     fcntl: (givenFd, givenCommand, givenArg) => {
       const fd = take.int32(givenFd, 'fd');
-      const command = take.int32(givenCommand, 'command');
-      const arg = take.bits32(givenArg, 'arg');
-      if (!calls.FCNTL_COMMANDS.includes(command)) {
-        throw new RangeError(
-          'command must be F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS or F_GET_SEALS',
-        );
-      }
-      return calls.fcntl(process, fd, command, arg);
+      const command = take.fcntlCommand(givenCommand, 'command');
+      return calls.fcntl(process, fd, command, take.bits32(givenArg, 'arg'));
     },
     ioctl: (...given) => ioctl(process, ...given),
     memfdCreate: (givenName, givenFlags) => {
@@ -74,6 +70,12 @@ export function simKernel(options: SimKernelOptions): SimulatedKernel & { readon
       const fd = take.int32(givenFd, 'fd');
       const mode = take.bits32(givenMode, 'mode');
       return fileOf(fd)?.chmod(mode) ?? -EBADF;
+    },
+    fchown: (givenFd, uid, gid) => {
+      const fd = take.int32(givenFd, 'fd');
+      take.bits32(uid, 'uid');
+      take.bits32(gid, 'gid');
+      return fileOf(fd)?.chown() ?? -EBADF;
     },
     fallocate: (givenFd, givenMode, givenOffset, givenLength) => {
       const fd = take.int32(givenFd, 'fd');
@@ -107,6 +109,10 @@ export function simKernel(options: SimKernelOptions): SimulatedKernel & { readon
       out[0] = at;
       return 0;
     },
+    readlink: (path, into) => {
+      const name = take.text(path, 'path');
+      return sync.readlink(process, name, take.bytes(into, 'into'));
+    },
     read: (fd, into) => {
       const file = take.int32(fd, 'fd');
       return calls.read(fileOf(file), take.bytes(into, 'into'));
@@ -139,11 +145,21 @@ export function simKernel(options: SimKernelOptions): SimulatedKernel & { readon
       return 0;
     },
 
+    ...transferCalls(process),
+
     mmap: (...given) => memory.mmap(...given),
     munmap: (address, length) => memory.munmap(address, length),
     mprotect: (address, length, prot) => memory.mprotect(address, length, prot),
     madvise: (address, length, advice) => memory.madvise(address, length, advice),
     mincore: (address, length, vec) => memory.mincore(address, length, vec),
+    mlock: (address, length, flags) => memory.mlock(address, length, flags),
+    munlock: (address, length) => memory.munlock(address, length),
+    msync: (address, length, flags) => memory.msync(address, length, flags),
+    mbind: (...given) => memory.mbind(...given),
+    getMempolicy: (...given) => memory.getMempolicy(...given),
+    vmsplice: (...given) => memory.vmsplice(...given),
+    processVmReadv: (address, into) => memory.processVmReadv(address, into),
+    processVmWritev: (address, from) => memory.processVmWritev(address, from),
     copyOut: (address, into, fault) => memory.copyOut(address, into, fault),
     copyIn: (address, from, fault) => memory.copyIn(address, from, fault),
     fill: (address, length: Int, byte, fault) => memory.fill(address, length, byte, fault),

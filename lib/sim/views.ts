@@ -49,7 +49,7 @@ export class Views {
     this.#forgetMoved();
     const same = this.#views.find((view) => view.from === from && view.length === length);
     if (same !== undefined) return same.buffer;
-    if (addressOf(from) !== Number(address)) return -EOPNOTSUPP;
+    if (from === 0 || addressOf(from) !== Number(address)) return -EOPNOTSUPP;
     const homes = this.#homesOf(from, to);
     const buffer = sharedBuffer(homes, pages) ?? freshBuffer(homes, pages);
     if (typeof buffer === 'number') return buffer;

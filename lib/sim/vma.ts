@@ -17,6 +17,8 @@ export interface VmaFields {
   readonly mayProt: number;
   /** VM_LOCKED. */
   readonly locked: boolean;
+  /** VM_LOCKONFAULT: locked pages are not fetched in advance. */
+  readonly onFault?: boolean;
   /** VM_DROPPABLE. */
   readonly droppable: boolean;
   /** Advice that it was given, kept for mappings in huge pages only: different advice for a part would split them. */
@@ -32,6 +34,7 @@ export class Vma implements VmaFields {
   readonly prot: number;
   readonly mayProt: number;
   readonly locked: boolean;
+  readonly onFault: boolean;
   readonly droppable: boolean;
   readonly advice: number;
   readonly align: number;
@@ -45,6 +48,7 @@ export class Vma implements VmaFields {
     this.prot = fields.prot;
     this.mayProt = fields.mayProt;
     this.locked = fields.locked;
+    this.onFault = fields.onFault ?? false;
     this.droppable = fields.droppable;
     this.advice = fields.advice ?? 0;
     this.align = fields.align;
@@ -57,7 +61,7 @@ export class Vma implements VmaFields {
 
   /** The same mapping with some fields changed. */
   altered(changes: Partial<VmaFields>): Vma {
-    const { file, delta, shared, prot, mayProt, locked, droppable, advice, align } = this;
-    return new Vma({ file, delta, shared, prot, mayProt, locked, droppable, advice, align, ...changes });
+    const { file, delta, shared, prot, mayProt, locked, onFault, droppable, advice, align } = this;
+    return new Vma({ file, delta, shared, prot, mayProt, locked, onFault, droppable, advice, align, ...changes });
   }
 }

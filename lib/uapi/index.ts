@@ -1,5 +1,6 @@
 /** Numbers and layouts of the kernel's interfaces, as data, and the codec that reads and writes them. */
 export * from './fields.ts';
+export * from './file-calls.ts';
 export * from './ioctl.ts';
 export * from './kvm.ts';
 export * from './kvm-arguments.ts';
@@ -25,6 +26,7 @@ export * from './kvm-x86-regs.ts';
 export * from './kvm-x86-timers.ts';
 export * from './layout.ts';
 export * from './memfd.ts';
+export * from './mempolicy.ts';
 export * from './mman.ts';
 export * from './proposed.ts';
 export * from './registry.ts';

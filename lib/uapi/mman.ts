@@ -84,6 +84,9 @@ export const MADV = defineNames('MADV', 'values', {
 /** msync(2). */
 export const MS = defineNames('MS', 'bits', { MS_ASYNC: 1, MS_INVALIDATE: 2, MS_SYNC: 4 });
 
+/** mlock2(2). Source: include/uapi/asm-generic/mman-common.h. */
+export const MLOCK = defineNames('MLOCK', 'bits', { MLOCK_ONFAULT: 1 });
+
 /** lseek(2). Source: include/uapi/linux/fs.h. */
 export const SEEK = defineNames('SEEK', 'values', {
   SEEK_SET: 0,

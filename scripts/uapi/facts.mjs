@@ -1,7 +1,10 @@
 /** Turns the tables of lib/uapi into facts that a C compiler can judge: one expression in C and the value that the tables claim. */
 
 /** Names that no user header defines, with the reason. Anything else that the newest headers lack is an error. */
-const NOT_IN_USER_HEADERS = [[/^SVM_SEV_FEAT_/, 'arch/x86/include/asm/svm.h, a header of the kernel itself']];
+const NOT_IN_USER_HEADERS = [
+  [/^SVM_SEV_FEAT_/, 'arch/x86/include/asm/svm.h, a header of the kernel itself'],
+  [/^SPLICE_F_/, 'include/linux/splice.h, a header of the kernel itself'],
+];
 
 /** Values by which a header says that the architecture does not have it. */
 const MEANS_ABSENT = new Map([['KVM_DIRTY_LOG_PAGE_OFFSET', 0n]]);

@@ -17,6 +17,11 @@ const HEADERS = [
   'linux/mman.h',
   'linux/magic.h',
   'linux/eventfd.h',
+  'linux/fadvise.h',
+  'linux/mempolicy.h',
+  'linux/poll.h',
+  'asm/stat.h',
+  'asm/statfs.h',
   'asm/unistd.h',
   'asm/ptrace.h',
 ];

@@ -23,9 +23,22 @@ const GOOD: Readonly<Record<CallName, readonly unknown[]>> = {
   eventfd: [0, 0x70],
   ftruncate: [-1, 0],
   fchmod: [-1, 0],
+  fchown: [-1, 0, 0],
   fallocate: [-1, 0, 0, 0],
   fstat: [-1, stat],
   lseek: [-1, 0, 0, stat],
+  readlink: ['', bytes],
+  flock: [-1, 4],
+  poll: [-1, 0],
+  fsync: [-1],
+  fdatasync: [-1],
+  syncFileRange: [-1, 0, 0, 0],
+  fadvise: [-1, 0, 0, 0],
+  readahead: [-1, 0, 0],
+  pipe: [1, stat],
+  splice: [-1, -1, 1, 0],
+  sendfile: [-1, -1, 1],
+  copyFileRange: [-1, -1, 1, 0],
   read: [-1, bytes],
   write: [-1, bytes],
   pread: [-1, bytes, 0],
@@ -36,6 +49,14 @@ const GOOD: Readonly<Record<CallName, readonly unknown[]>> = {
   mprotect: [0, 0, 0],
   madvise: [0, 0, 0],
   mincore: [0, 0, bytes],
+  mlock: [0, 0, 0],
+  munlock: [0, 0],
+  msync: [0, 0, 0],
+  mbind: [0, 0, 0, new Uint8Array(0), 0],
+  getMempolicy: [stat, new Uint8Array(0), 0, 0],
+  vmsplice: [-1, 0, 0, 0],
+  processVmReadv: [0, new Uint8Array(0)],
+  processVmWritev: [0, new Uint8Array(0)],
   copyOut: [0, new Uint8Array(0), fault],
   copyIn: [0, new Uint8Array(0), fault],
   fill: [0, 0, 0, fault],
@@ -102,12 +123,14 @@ function outcome(kernel: Kernel, call: CallName, values: readonly unknown[]): st
 }
 
 /** Arguments that are descriptors or handles: numbers that could be somebody's are not tried there. */
-const isDescriptor = (call: CallName, index: number): boolean =>
-  (index === 0 && GOOD[call][0] === -1) || (call === 'mmap' && index === 4);
+const isDescriptor = (call: CallName, index: number): boolean => GOOD[call][index] === -1;
 const couldBeOpen = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 2 ** 31;
 
 /** Ranges that would reach memory of others, where the addon refuses what the simulation has no reason to. */
-const REACHES: readonly CallName[] = ['munmap', 'mprotect', 'madvise', 'mincore', 'fill', 'view'];
+const REACHES: readonly CallName[] = [
+  ...(['munmap', 'mprotect', 'madvise', 'mincore', 'fill', 'view', 'mlock', 'munlock', 'msync', 'mbind'] as const),
+  ...(['getMempolicy', 'vmsplice', 'processVmReadv', 'processVmWritev'] as const),
+];
 const reachesFar = (call: CallName, value: unknown): boolean =>
   REACHES.includes(call) && (typeof value === 'number' || typeof value === 'bigint') && value >= 4096;
 

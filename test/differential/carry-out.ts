@@ -9,9 +9,12 @@ export const pattern = (length: number, byte: number): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (byte + i * 7 + (i >> 12)) & 0xff);
 
 const MAKES_FD = 1;
+const F_GETFL = 3;
 const F_SETFL = 4;
 /** Not asked: it would harm the host, or wait for ever. */
 const LEFT_ALONE = 'left alone';
+/** The nodes of devices, and the inode that anonymous files share, are the host's; the number of a closed file may be anybody's. */
+const HAS_ITS_INODE: readonly FileKind[] = ['memfd', 'secret', 'gmem', 'pipe'];
 const CREATE_GUEST_MEMFD = 0xc040aed4;
 
 function gmem({ kernel, vm }: World, size: bigint, flags: bigint): number {
@@ -31,6 +34,21 @@ function within(world: World, at: At, length: bigint): { at: bigint; length: big
   const room = BigInt(Math.ceil(map.length / PAGE) * PAGE);
   const offset = BigInt(at.offset) % room;
   return { at: BigInt(map.base) + offset, length: length < room - offset ? length : room - offset };
+}
+
+/** Whether bytes could be moved onto themselves: what becomes of them is the business of the processor's copy instructions. */
+function overlaps(world: World, from: number, to: number): boolean {
+  if (world.kind(to) === 'pipe') return false;
+  const target = world.inode(to);
+  if (target === 0n || !HAS_ITS_INODE.includes(world.kind(to))) return false;
+  if (world.kind(from) !== 'pipe') return world.inode(from) === target;
+  return world.lentMemory || world.lentInodes.has(target);
+}
+
+/** Reads a byte of each page, so that all that can be are in the page tables: pinning asks those first. */
+function touch({ kernel }: World, at: bigint, length: bigint): void {
+  if (length > 2n ** 20n) return;
+  for (let page = at; page < at + length; page = (page | 4095n) + 1n) kernel.copyOut(page, new Uint8Array(1));
 }
 
 function make(world: World, slot: number, kind: FileKind, fd: number): Outcome {
@@ -95,7 +113,9 @@ function perform(world: World, c: Command): Outcome {
       return make(world, c.slot, 'null', kernel.open(c.path, c.flags, 0));
     case 'reopen': {
       const from = world.kind(c.from);
-      return make(world, c.slot, from, kernel.open(`/proc/self/fd/${world.fd(c.from)}`, c.flags, 0));
+      // Opening one end of a pipe may wait for the other.
+      const flags = from === 'pipe' ? c.flags | 0x800 : c.flags;
+      return make(world, c.slot, from, kernel.open(`/proc/self/fd/${world.fd(c.from)}`, flags, 0));
     }
     case 'dup': {
       const from = world.kind(c.from);
@@ -105,15 +125,17 @@ function perform(world: World, c: Command): Outcome {
       return errnoOrValue(world.drop(c.slot));
     case 'fcntl':
       // A sequence that is cut down may meet another kind of file than it was made for.
-      if (c.command === F_SETFL && (kind === 'vm' || kind === 'kvm' || (kind === 'eventfd' && (c.arg & 0x800) === 0))) {
+      if (
+        c.command === F_SETFL &&
+        (kind === 'vm' || kind === 'kvm' || ((kind === 'eventfd' || kind === 'pipe') && (c.arg & 0x800) === 0))
+      ) {
         return LEFT_ALONE;
       }
       return errnoOrValue(kernel.fcntl(world.fd(c.slot), c.command, c.arg));
     case 'ftruncate':
       return errnoOrValue(kernel.ftruncate(world.fd(c.slot), c.length));
     case 'fchmod':
-      // The nodes of devices, and the inode that anonymous files share, are the host's; the number of a closed file may be anybody's.
-      if (kind !== 'memfd' && kind !== 'secret' && kind !== 'gmem') return LEFT_ALONE;
+      if (!HAS_ITS_INODE.includes(kind)) return LEFT_ALONE;
       return errnoOrValue(kernel.fchmod(world.fd(c.slot), c.mode));
     case 'fallocate':
       return errnoOrValue(kernel.fallocate(world.fd(c.slot), c.mode, c.offset, c.length));
@@ -146,6 +168,98 @@ function perform(world: World, c: Command): Outcome {
       if (result < 0 || c.map === undefined) return errnoOrValue(result);
       world.keepMap(c.map, result, Number(c.length));
       return 'mapped';
+    }
+    case 'readlink': {
+      const into = new Uint8Array(c.room);
+      const result = kernel.readlink(`/proc/self/fd/${world.fd(c.slot)}`, into);
+      if (result < 0) return errnoOrValue(result);
+      // The numbers of inodes are each kernel's own.
+      return new TextDecoder().decode(into.subarray(0, result)).replace(/\[\d+\]?/, '[N]');
+    }
+    case 'fchown':
+      if (!HAS_ITS_INODE.includes(kind)) return LEFT_ALONE;
+      return errnoOrValue(kernel.fchown(world.fd(c.slot), 0, 0));
+    case 'flock':
+      if (!HAS_ITS_INODE.includes(kind)) return LEFT_ALONE;
+      return errnoOrValue(kernel.flock(world.fd(c.slot), c.operation));
+    case 'lease':
+      // Opening a file again would wait for the lease.
+      if (kind === 'memfd' && c.lease === 0) return LEFT_ALONE;
+      return `${errnoOrValue(kernel.fcntl(world.fd(c.slot), 1024, c.lease))}, ${kernel.fcntl(world.fd(c.slot), 1025, 0)}`;
+    case 'poll':
+      return errnoOrValue(kernel.poll(world.fd(c.slot), c.events));
+    case 'fsync':
+      return errnoOrValue(kernel[c.data ? 'fdatasync' : 'fsync'](world.fd(c.slot)));
+    case 'syncRange':
+      return errnoOrValue(kernel.syncFileRange(world.fd(c.slot), c.offset, c.length, c.how));
+    case 'fadvise':
+      return errnoOrValue(kernel.fadvise(world.fd(c.slot), c.offset, c.length, c.how));
+    case 'readahead':
+      return errnoOrValue(kernel.readahead(world.fd(c.slot), c.offset, c.count));
+    case 'pipe': {
+      const out = new BigInt64Array(2);
+      const result = kernel.pipe(c.flags, out);
+      if (result < 0) return errnoOrValue(result);
+      world.keep(c.slot, Number(out[0]), 'pipe');
+      world.keep(c.other, Number(out[1]), 'pipe');
+      return 'piped';
+    }
+    case 'splice': {
+      if (overlaps(world, c.slot, c.to)) return LEFT_ALONE;
+      const done = kernel.splice(world.fd(c.slot), world.fd(c.to), c.length, c.flags);
+      if (done > 0 && kind !== 'pipe') world.lentInodes.add(world.inode(c.slot));
+      return errnoOrValue(done);
+    }
+    case 'copyRange':
+      return errnoOrValue(kernel.copyFileRange(world.fd(c.slot), world.fd(c.to), c.length, c.flags));
+    case 'sendfile': {
+      if (overlaps(world, c.slot, c.to)) return LEFT_ALONE;
+      const done = kernel.sendfile(world.fd(c.to), world.fd(c.slot), c.count);
+      if (done > 0 && world.kind(c.to) === 'pipe') world.lentInodes.add(world.inode(c.slot));
+      return errnoOrValue(done);
+    }
+    case 'vmsplice': {
+      const { at, length } = within(world, c.at, c.length);
+      // The end to read from, or one of both kinds, writes to memory.
+      const reads = kernel.fcntl(world.fd(c.slot), F_GETFL, 0) % 4 !== 1;
+      if (reads && (world.lentMemory || world.lentInodes.size > 0)) return LEFT_ALONE;
+      if (!reads) touch(world, at, length);
+      const done = kernel.vmsplice(world.fd(c.slot), at, length, c.flags);
+      if (done > 0 && !reads) world.lentMemory = true;
+      return errnoOrValue(done);
+    }
+    case 'mlock': {
+      const { at, length } = within(world, c.at, c.length);
+      return errnoOrValue(kernel.mlock(at, length, c.flags));
+    }
+    case 'munlock': {
+      const { at, length } = within(world, c.at, c.length);
+      return errnoOrValue(kernel.munlock(at, length));
+    }
+    case 'msync': {
+      const { at, length } = within(world, c.at, c.length);
+      return errnoOrValue(kernel.msync(at, length, c.flags));
+    }
+    case 'mbind': {
+      const { at, length } = within(world, c.at, c.length);
+      return errnoOrValue(kernel.mbind(at, length, c.mode, Uint8Array.from(c.nodes), c.flags));
+    }
+    case 'policy': {
+      const out = new BigInt64Array(1);
+      const nodes = new Uint8Array(c.room).fill(0xee);
+      const { at } = within(world, c.at, 1n);
+      if ((c.flags & 1) !== 0) touch(world, at, 1n);
+      const result = kernel.getMempolicy(out, nodes, at, c.flags);
+      return result < 0 ? errnoOrValue(result) : `mode ${out[0]} nodes ${digest(nodes)}`;
+    }
+    case 'vmRead': {
+      const { at, length } = within(world, c.at, BigInt(c.length));
+      const into = new Uint8Array(Number(length));
+      return `${errnoOrValue(kernel.processVmReadv(at, into))} ${digest(into)}`;
+    }
+    case 'vmWrite': {
+      const { at, length } = within(world, c.at, BigInt(c.length));
+      return errnoOrValue(kernel.processVmWritev(at, pattern(Number(length), c.byte)));
     }
     case 'munmap': {
       const { at, length } = within(world, c.at, c.length);

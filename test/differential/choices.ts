@@ -17,3 +17,17 @@ export const MFD_ODD = [
 ];
 export const HUGE_FLAGS = [0x40000, 0x5404_0000, 0x7804_0000, 0x4004_0000];
 export const HUGE_LENGTHS = [0n, 2n ** 40n, 2n ** 42n, 2n ** 47n, 2n ** 56n, 2n ** 63n, 2n ** 64n - 1n];
+export const POLICY_MODES = [
+  0, 1, 2, 3, 4, 5, 6, 7, 999, 0x8002, 0x4002, 0xc002, 0x2002, 0x2005, 0x2001, 0x8001, 0x4001, 0x8004,
+];
+/** Nodemasks, byte by byte: there is node 0, there may be more. */
+export const NODEMASKS: readonly (readonly number[])[] = [
+  [],
+  [1, 0, 0, 0],
+  [0, 0, 0, 0, 0, 0, 0, 0],
+  [1, 0, 0, 0, 0, 0, 0, 0],
+  [1, 0, 0, 0, 0, 0, 0, 0],
+  [3, 0, 0, 0, 0, 0, 0, 0],
+  [2, 0, 0, 0, 0, 0, 0, 0],
+  [1, 0, 0, 0, 0, 0, 0, 0x80, 1, 0],
+];

@@ -45,6 +45,50 @@ export type Command =
       readonly slot: number;
       readonly offset: bigint;
     }
+  | { readonly do: 'readlink'; readonly slot: number; readonly room: number }
+  | { readonly do: 'fchown'; readonly slot: number }
+  | { readonly do: 'flock'; readonly slot: number; readonly operation: number }
+  | { readonly do: 'lease'; readonly slot: number; readonly lease: number }
+  | { readonly do: 'poll'; readonly slot: number; readonly events: number }
+  | { readonly do: 'fsync'; readonly slot: number; readonly data: boolean }
+  | {
+      readonly do: 'syncRange' | 'fadvise';
+      readonly slot: number;
+      readonly offset: bigint;
+      readonly length: bigint;
+      readonly how: number;
+    }
+  | { readonly do: 'readahead'; readonly slot: number; readonly offset: bigint; readonly count: bigint }
+  | { readonly do: 'pipe'; readonly slot: number; readonly other: number; readonly flags: number }
+  | {
+      readonly do: 'splice' | 'copyRange';
+      readonly slot: number;
+      readonly to: number;
+      readonly length: bigint;
+      readonly flags: number;
+    }
+  | { readonly do: 'sendfile'; readonly slot: number; readonly to: number; readonly count: bigint }
+  | {
+      readonly do: 'vmsplice';
+      readonly slot: number;
+      readonly at: At;
+      readonly length: bigint;
+      readonly flags: number;
+    }
+  | { readonly do: 'mlock'; readonly at: At; readonly length: bigint; readonly flags: number }
+  | { readonly do: 'munlock'; readonly at: At; readonly length: bigint }
+  | { readonly do: 'msync'; readonly at: At; readonly length: bigint; readonly flags: number }
+  | {
+      readonly do: 'mbind';
+      readonly at: At;
+      readonly length: bigint;
+      readonly mode: number;
+      readonly nodes: readonly number[];
+      readonly flags: number;
+    }
+  | { readonly do: 'policy'; readonly at: At; readonly room: number; readonly flags: number }
+  | { readonly do: 'vmRead'; readonly at: At; readonly length: number }
+  | { readonly do: 'vmWrite'; readonly at: At; readonly length: number; readonly byte: number }
   | { readonly do: 'munmap'; readonly at: At; readonly length: bigint }
   | { readonly do: 'mprotect'; readonly at: At; readonly length: bigint; readonly prot: number }
   | { readonly do: 'madvise'; readonly at: At; readonly length: bigint; readonly advice: number }

@@ -8,6 +8,8 @@ import {
   HUGE_LENGTHS,
   MAP_FLAGS,
   MFD_ODD,
+  NODEMASKS,
+  POLICY_MODES,
   PROTS,
 } from './choices.ts';
 import type { Command } from './commands.ts';
@@ -72,16 +74,22 @@ export class Generator {
     const roll = random.below(100);
     if (living === 0 ? roll < 80 : roll < (living < Math.min(3, this.#files) ? 15 : 4)) return this.#make();
     if (roll < 6) return this.#descriptor();
-    if (roll < 42) return this.#onFile();
+    if (roll < 36) return this.#onFile();
+    if (roll < 44) return random.once(2) ? this.#aboutFile() : this.#transfer();
     if (roll < 58) return this.#mmap();
-    if (roll < 74) return this.#onMemory();
+    if (roll < 70) return this.#onMemory();
+    if (roll < 76) return this.#pages();
     return this.#copy();
   }
 
   #make(): Command {
     const random = this.#random;
     const slot = random.below(this.#files);
-    const roll = random.below(16);
+    const roll = random.below(17);
+    if (roll === 16) {
+      const flags = this.#places.odd(4) ? random.pick([0x802, 0x1000, 0x8000_0800]) : random.pick([0x800, 0x4800]);
+      return { do: 'pipe', slot, other: (slot + 1) % FILE_SLOTS, flags };
+    }
     if (this.#hasVm && roll < 4) {
       const size = this.#places.odd(6) ? this.#places.bytes() : BigInt(1 + random.below(8)) * P;
       return {
@@ -162,13 +170,107 @@ export class Generator {
     }
   }
 
+  /** What a file is asked without being read or written. */
+  #aboutFile(): Command {
+    const random = this.#random;
+    const slot = this.#file();
+    const offset = this.#places.bytes();
+    const length = random.once(3) ? 0n : this.#places.bytes();
+    switch (random.below(10)) {
+      case 0:
+        return { do: 'readlink', slot, room: this.#places.odd(3) ? random.pick([0, 1, 5]) : 64 };
+      case 1:
+        return { do: 'fchown', slot };
+      case 2:
+      case 3: {
+        const operation = random.pick([1, 2, 8, this.#places.odd(2) ? random.pick([0, 3, 32, 16]) : 2]);
+        return { do: 'flock', slot, operation: operation | 4 };
+      }
+      case 4:
+        return { do: 'lease', slot, lease: random.pick([0, 1, 2, this.#places.odd(2) ? 3 : 2]) };
+      case 5:
+        return { do: 'poll', slot, events: random.pick([0, 1, 4, 0x145, 0xffff, 0x2005]) };
+      case 6:
+        return { do: 'fsync', slot, data: random.once(2) };
+      case 7:
+        return { do: 'syncRange', slot, offset, length, how: random.pick([0, 1, 2, 7, this.#places.odd(2) ? 8 : 4]) };
+      case 8:
+        return { do: 'fadvise', slot, offset, length, how: random.pick([0, 1, 2, 3, 4, 5, 6, -1]) };
+      default:
+        return { do: 'readahead', slot, offset, count: BigInt.asUintN(64, length) };
+    }
+  }
+
+  /** Bytes from file to file. */
+  #transfer(): Command {
+    const random = this.#random;
+    const slot = this.#file();
+    const to = this.#file();
+    const length = this.#places.odd(8)
+      ? random.pick([0n, 2n ** 63n, 2n ** 64n - 1n])
+      : BigInt(random.pick([1, 100, PAGE, PAGE + 1, 5 * PAGE]));
+    const flags = this.#places.odd(6) ? random.pick([16, 1, 4]) : 2;
+    switch (random.below(4)) {
+      case 0:
+        return { do: 'sendfile', slot, to, count: length };
+      case 1:
+        return { do: 'copyRange', slot, to, length, flags: this.#places.odd(6) ? 1 : 0 };
+      default:
+        return { do: 'splice', slot, to, length, flags };
+    }
+  }
+
+  /** Pages locked, pinned, bound, synced. */
+  #pages(): Command {
+    const random = this.#random;
+    const at = this.#places.at();
+    const length = this.#places.reach(at);
+    switch (random.below(9)) {
+      case 0:
+      case 1:
+        return { do: 'mlock', at, length, flags: random.pick([0, 0, 0, 1, this.#places.odd(2) ? 2 : 1]) };
+      case 2:
+        return { do: 'munlock', at, length };
+      case 3:
+        return { do: 'msync', at, length, flags: random.pick([0, 1, 2, 4, 4, 6, 5, this.#places.odd(2) ? 8 : 4]) };
+      case 4: {
+        const [mode, nodes] = random.once(2)
+          ? [2, NODEMASKS[3] ?? []]
+          : [random.pick(POLICY_MODES), random.pick(NODEMASKS)];
+        return { do: 'mbind', at, length, mode, nodes, flags: this.#places.odd(4) ? random.pick([8, 16]) : 0 };
+      }
+      case 5: {
+        const flags = this.#places.odd(4) ? random.pick([0, 1, 4, 5, 8]) : random.pick([2, 2, 3]);
+        return { do: 'policy', at, room: random.pick([0, 4, 8, 8, 16, 4096, 4104]), flags };
+      }
+      case 6:
+        return { do: 'vmRead', at: this.#places.anywhere(), length: random.pick([0, 1, 64, PAGE, 3 * PAGE + 17]) };
+      case 7: {
+        const bytes = random.pick([0, 1, 64, PAGE, 3 * PAGE + 17]);
+        return { do: 'vmWrite', at: this.#places.anywhere(), length: bytes, byte: random.below(256) };
+      }
+      default:
+        return { do: 'vmsplice', slot: this.#pipe(), at, length, flags: this.#places.odd(6) ? 18 : 2 };
+    }
+  }
+
+  /** A slot, mostly with the end of a pipe in it. */
+  #pipe(): number {
+    for (let turn = 0; turn < 6; turn++) {
+      const slot = this.#random.below(FILE_SLOTS);
+      if (this.#slots.kind(slot) === 'pipe') return slot;
+    }
+    return this.#file();
+  }
+
   #fcntl(slot: number): Command {
     const random = this.#random;
     // Flags of the VM outlive a sequence on one side.
     if (slot >= FILE_SLOTS) return { do: 'fcntl', slot, command: 1, arg: 0 };
     const command = random.pick([1, 2, 3, 4, 4, 1034, this.#places.odd(2) ? 0 : 3]);
-    // An eventfd that blocks would wait for ever.
-    const waits = this.#slots.kind(slot) === 'eventfd' ? 0x800 : 0;
+    // An eventfd or a pipe that blocks would wait for ever.
+    const kind = this.#slots.kind(slot);
+    const waits = kind === 'eventfd' || kind === 'pipe' ? 0x800 : 0;
     const status = random.bits([0x400, 0x800, 0x4000, 0x40000, 1, 2, 0x8000], 4) | waits;
     return { do: 'fcntl', slot, command, arg: command === 4 ? status : random.pick([0, 1, 3]) };
   }

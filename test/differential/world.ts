@@ -2,7 +2,7 @@
  * One kernel under test with what commands name in it: descriptors by slot, mappings by slot, and an arena of memory at the same address
  * in every kernel. Numbers that kernels choose for themselves never show in what is compared.
  */
-import type { Kernel } from '../../lib/kernel/kernel.ts';
+import { type Kernel, STAT, STAT_LENGTH } from '../../lib/kernel/kernel.ts';
 
 export const PAGE = 4096;
 /** Far from where kernels place mappings by themselves, so that nobody else comes to lie in its holes. */
@@ -18,7 +18,7 @@ const MAP_ANONYMOUS = 0x20;
 const MAP_FIXED_NOREPLACE = 0x100000;
 
 /** What a slot holds, so that questions which make no sense, or would harm the host, are not asked. */
-export type FileKind = 'none' | 'memfd' | 'secret' | 'eventfd' | 'null' | 'gmem' | 'vm' | 'kvm';
+export type FileKind = 'none' | 'memfd' | 'secret' | 'eventfd' | 'null' | 'gmem' | 'pipe' | 'vm' | 'kvm';
 
 interface Mapped {
   readonly base: number;
@@ -38,6 +38,11 @@ export class World {
   readonly kinds: FileKind[] = new Array(FILE_SLOTS).fill('none');
   readonly maps: (Mapped | undefined)[] = new Array(MAP_SLOTS).fill(undefined);
 
+  /** Inodes of files whose pages went into a pipe … */
+  readonly lentInodes = new Set<bigint>();
+  /** … and whether pages of memory did. They stay there by reference, so what comes out may lie where it goes. */
+  lentMemory = false;
+
   constructor({ kernel, vm }: WorldOptions) {
     this.kernel = kernel;
     this.vm = vm;
@@ -55,6 +60,12 @@ export class World {
   kind(slot: number): FileKind {
     if (slot >= FILE_SLOTS) return this.vm === undefined ? 'none' : slot === FILE_SLOTS ? 'vm' : 'kvm';
     return this.kinds[slot] ?? 'none';
+  }
+
+  /** The inode of the file in a slot; 0 when there is none. */
+  inode(slot: number): bigint {
+    const stat = new BigInt64Array(STAT_LENGTH);
+    return this.kernel.fstat(this.fd(slot), stat) === 0 ? (stat[STAT.ino] ?? 0n) : 0n;
   }
 
   /** Puts a new descriptor into a slot; what was there is closed. */

@@ -17,6 +17,7 @@ const NO_BYTES = [new ArrayBuffer(8), new DataView(new ArrayBuffer(8)), new Int8
 
 const int32: Kind = { types: [...NO_NUMBER, 1n], ranges: [...NO_INTEGER, 2 ** 31, -(2 ** 31) - 1] };
 const bits32: Kind = { types: [...NO_NUMBER, 1n], ranges: [...NO_INTEGER, 2 ** 32, -(2 ** 31) - 1] };
+const bits16: Kind = { types: [...NO_NUMBER, 1n], ranges: [...NO_INTEGER, 2 ** 16, -1] };
 const u64: Kind = { types: NO_NUMBER, ranges: [...NO_INTEGER, -1, 2 ** 53, -1n, 2n ** 64n] };
 const s64: Kind = {
   types: NO_NUMBER,
@@ -53,6 +54,26 @@ const calls: Record<Call, readonly Argument[]> = {
   memfdCreate: [['name', text, 'x'], flags],
   memfdSecret: [flags],
   eventfd: [['initial', bits32, 0], flags],
+  fchown: [fd, ['uid', bits32, 0], ['gid', bits32, 0]],
+  readlink: [['path', text, ''], into],
+  flock: [fd, ['operation', int32, 4]],
+  poll: [fd, ['events', bits16, 0]],
+  fsync: [fd],
+  fdatasync: [fd],
+  syncFileRange: [fd, ['offset', s64, 0], ['length', s64, 0], flags],
+  fadvise: [fd, ['offset', s64, 0], ['length', s64, 0], ['advice', int32, 0]],
+  readahead: [fd, ['offset', s64, 0], ['count', u64, 0]],
+  pipe: [
+    ['flags', bits32, 1],
+    ['out', longs(2, BigInt64Array), new BigInt64Array(2)],
+  ],
+  splice: [['fdIn', int32, -1], ['fdOut', int32, -1], length, flags],
+  sendfile: [
+    ['outFd', int32, -1],
+    ['inFd', int32, -1],
+    ['count', u64, 0],
+  ],
+  copyFileRange: [['fdIn', int32, -1], ['fdOut', int32, -1], length, flags],
   fchmod: [fd, ['mode', bits32, 0]],
   ftruncate: [fd, ['length', s64, 0]],
   fallocate: [fd, ['mode', bits32, 0], ['offset', s64, 0], ['length', s64, 0]],
@@ -73,6 +94,19 @@ const calls: Record<Call, readonly Argument[]> = {
   mprotect: [address, length, ['prot', bits32, 0]],
   madvise: [address, length, ['advice', int32, 0]],
   mincore: [address, length, ['vec', bytes, new Uint8Array(8)]],
+  mlock: [address, length, flags],
+  munlock: [address, length],
+  msync: [address, length, flags],
+  mbind: [address, length, ['mode', bits32, 0], ['nodemask', bytes, new Uint8Array(0)], flags],
+  getMempolicy: [
+    ['out', longs(1, BigInt64Array), new BigInt64Array(1)],
+    ['nodemask', bytes, new Uint8Array(0)],
+    address,
+    flags,
+  ],
+  vmsplice: [fd, address, length, flags],
+  processVmReadv: [address, into],
+  processVmWritev: [address, from],
   copyOut: [address, into, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
   copyIn: [address, from, ['fault', fault, new BigInt64Array(FAULT_LENGTH)]],
   fill: [

@@ -13,11 +13,15 @@ export interface Functions {
   readonly callWithBytes: (first: Uint8Array, second?: Uint8Array) => undefined;
   readonly close: Plain;
   readonly adopt: Plain;
+  readonly pipe: Plain;
   readonly fcntl: Plain;
   readonly ioctl: Plain;
   readonly ioctlWithBytes: (arg: Uint8Array, pointers?: readonly (number | Uint8Array)[]) => undefined;
   readonly mmap: Plain;
   readonly munmap: Plain;
+  readonly vmsplice: Plain;
+  readonly processVmReadv: WithBytes;
+  readonly processVmWritev: WithBytes;
   readonly copyOut: WithBytes;
   readonly copyIn: WithBytes;
   readonly compare: WithBytes;

@@ -1,4 +1,6 @@
 /** The calls of the waist on descriptors. */
+
+import { stat_arm64, stat_x86, statfs } from '../../uapi/file-calls.ts';
 import * as take from '../arguments.ts';
 import { CACHESTAT_LENGTH, type Kernel, STAT, STAT_LENGTH } from '../kernel.ts';
 import type { Addon } from './addon.ts';
@@ -19,9 +21,11 @@ type FileCall =
   | 'eventfd'
   | 'ftruncate'
   | 'fchmod'
+  | 'fchown'
   | 'fallocate'
   | 'fstat'
   | 'lseek'
+  | 'readlink'
   | 'read'
   | 'write'
   | 'pread'
@@ -40,8 +44,10 @@ export function fileCalls(addon: Addon, arch: 'x64' | 'arm64'): Pick<Kernel, Fil
   const eventfd = addon.row('eventfd2');
   const ftruncate = addon.row('ftruncate');
   const fchmod = addon.row('fchmod');
+  const fchown = addon.row('fchown');
   const fallocate = addon.row('fallocate');
   const lseek = addon.row('lseek');
+  const readlinkat = addon.row('readlinkat');
   const read = addon.row('read');
   const write = addon.row('write');
   const pread = addon.row('pread64');
@@ -68,7 +74,7 @@ export function fileCalls(addon: Addon, arch: 'x64' | 'arm64'): Pick<Kernel, Fil
     },
     fcntl: (fd, command, arg) => {
       frame.int32(0, fd, 'fd');
-      frame.int32(1, command, 'command');
+      frame.number(1, take.fcntlCommand(command, 'command'));
       frame.bits32(2, arg, 'arg');
       functions.fcntl();
       return frame.result;
@@ -114,6 +120,12 @@ export function fileCalls(addon: Addon, arch: 'x64' | 'arm64'): Pick<Kernel, Fil
       frame.bits32(1, mode, 'mode');
       return addon.call(fchmod);
     },
+    fchown: (fd, uid, gid) => {
+      frame.int32(0, fd, 'fd');
+      frame.bits32(1, uid, 'uid');
+      frame.bits32(2, gid, 'gid');
+      return addon.call(fchown);
+    },
     fallocate: (fd, mode, offset, length) => {
       frame.int32(0, fd, 'fd');
       frame.bits32(1, mode, 'mode');
@@ -131,6 +143,11 @@ export function fileCalls(addon: Addon, arch: 'x64' | 'arm64'): Pick<Kernel, Fil
       if (result < 0) return result;
       into[0] = frame.wide;
       return 0;
+    },
+    readlink: (path, into) => {
+      const name = zeroEnded(take.text(path, 'path'));
+      frame.number(0, AT_FDCWD);
+      return addon.callWithBytes(readlinkat, name, take.bytes(into, 'into'));
     },
     read: (fd, into) => {
       frame.int32(0, fd, 'fd');
@@ -163,32 +180,28 @@ export function fileCalls(addon: Addon, arch: 'x64' | 'arm64'): Pick<Kernel, Fil
   };
 }
 
-/** The kernel's struct stat, asm/stat.h: offset and size in bytes of the fields that are asked for. */
-const STAT_FIELDS = {
-  x64: { dev: [0, 8], ino: [8, 8], mode: [24, 4], nlink: [16, 8], size: [48, 8], blksize: [56, 8], blocks: [64, 8] },
-  arm64: { dev: [0, 8], ino: [8, 8], mode: [16, 4], nlink: [20, 4], size: [48, 8], blksize: [56, 4], blocks: [64, 8] },
-} as const;
-const STAT_BYTES = 144;
-const STATFS_BYTES = 120;
-
-/** fstat(2), and the file system's type, which begins the struct of fstatfs(2). */
+/** fstat(2), and the file system's type from fstatfs(2). */
 function fstatOf(addon: Addon, arch: 'x64' | 'arm64'): Kernel['fstat'] {
   const { frame } = addon;
   const fstat = addon.row('fstat');
   const fstatfs = addon.row('fstatfs');
-  const fields = Object.entries(STAT_FIELDS[arch]) as [keyof typeof STAT, readonly [number, number]][];
+  const layout = arch === 'arm64' ? stat_arm64 : stat_x86;
   return (fd, out) => {
     frame.int32(0, fd, 'fd');
     const into = take.outS64(out, 'out', STAT_LENGTH);
-    const stat = new DataView(new ArrayBuffer(STAT_BYTES));
-    const result = addon.callWithBytes(fstat, new Uint8Array(stat.buffer));
+    const bytes = new Uint8Array(layout.size);
+    const result = addon.callWithBytes(fstat, bytes);
     if (result < 0) return result;
-    for (const [name, [offset, size]] of fields) {
-      into[STAT[name]] = size === 8 ? stat.getBigInt64(offset, true) : BigInt(stat.getUint32(offset, true));
-    }
-    const statfs = new DataView(new ArrayBuffer(STATFS_BYTES));
-    const known = addon.callWithBytes(fstatfs, new Uint8Array(statfs.buffer)) === 0;
-    into[STAT.fsType] = known ? statfs.getBigInt64(0, true) : 0n;
+    const stat = layout.decode(bytes);
+    into[STAT.dev] = BigInt.asIntN(64, stat.st_dev);
+    into[STAT.ino] = BigInt.asIntN(64, stat.st_ino);
+    into[STAT.mode] = BigInt(stat.st_mode);
+    into[STAT.nlink] = BigInt(stat.st_nlink);
+    into[STAT.size] = stat.st_size;
+    into[STAT.blksize] = BigInt(stat.st_blksize);
+    into[STAT.blocks] = stat.st_blocks;
+    const fs = new Uint8Array(statfs.size);
+    into[STAT.fsType] = addon.callWithBytes(fstatfs, fs) === 0 ? statfs.get(fs, 'f_type') : 0n;
     return 0;
   };
 }

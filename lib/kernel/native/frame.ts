@@ -57,6 +57,11 @@ export class Frame {
     this.#put(index, value | 0, Math.floor(value / TWO_32));
   }
 
+  /** Argument `index`, where a call puts a result. */
+  argument(index: number): bigint {
+    return this.#longs[index] ?? 0n;
+  }
+
   /** The system call to make. */
   row(row: number): void {
     this.#halves[2 * ROW] = row;

@@ -10,6 +10,14 @@ type MemoryCall =
   | 'mprotect'
   | 'madvise'
   | 'mincore'
+  | 'mlock'
+  | 'munlock'
+  | 'msync'
+  | 'mbind'
+  | 'getMempolicy'
+  | 'vmsplice'
+  | 'processVmReadv'
+  | 'processVmWritev'
   | 'copyOut'
   | 'copyIn'
   | 'fill'
@@ -21,6 +29,11 @@ export function memoryCalls(addon: Addon): Pick<Kernel, MemoryCall> {
   const mprotect = addon.row('mprotect');
   const madvise = addon.row('madvise');
   const mincore = addon.row('mincore');
+  const mlock2 = addon.row('mlock2');
+  const munlock = addon.row('munlock');
+  const msync = addon.row('msync');
+  const mbind = addon.row('mbind');
+  const getMempolicy = addon.row('get_mempolicy');
   const watch = watchHandlers(addon);
 
   const range = (address: Hva, length: Int): void => {
@@ -62,6 +75,55 @@ export function memoryCalls(addon: Addon): Pick<Kernel, MemoryCall> {
     mincore: (address, length, vec) => {
       range(address, length);
       return addon.callWithBytes(mincore, take.pageVec(vec, length));
+    },
+    mlock: (address, length, flags) => {
+      range(address, length);
+      frame.bits32(2, flags, 'flags');
+      return addon.call(mlock2);
+    },
+    munlock: (address, length) => {
+      range(address, length);
+      return addon.call(munlock);
+    },
+    msync: (address, length, flags) => {
+      range(address, length);
+      frame.bits32(2, flags, 'flags');
+      return addon.call(msync);
+    },
+    mbind: (address, length, mode, nodemask, flags) => {
+      range(address, length);
+      frame.bits32(2, mode, 'mode');
+      const nodes = take.bytes(nodemask, 'nodemask');
+      frame.bits32(5, flags, 'flags');
+      return addon.callWithBytes(mbind, nodes);
+    },
+    getMempolicy: (out, nodemask, address, flags) => {
+      const mode = new Int32Array(1);
+      const into = take.outS64(out, 'out', 1);
+      const nodes = take.bytes(nodemask, 'nodemask');
+      frame.u64(3, address, 'address');
+      frame.bits32(4, flags, 'flags');
+      const result = addon.callWithBytes(getMempolicy, new Uint8Array(mode.buffer), nodes);
+      if (result === 0) into[0] = BigInt(mode[0] ?? 0);
+      return result;
+    },
+    vmsplice: (fd, address, length, flags) => {
+      frame.int32(0, fd, 'fd');
+      frame.u64(1, address, 'address');
+      frame.u64(2, length, 'length');
+      frame.bits32(3, flags, 'flags');
+      functions.vmsplice();
+      return frame.result;
+    },
+    processVmReadv: (address, into) => {
+      frame.u64(0, address, 'address');
+      functions.processVmReadv(take.bytes(into, 'into'));
+      return frame.result;
+    },
+    processVmWritev: (address, from) => {
+      frame.u64(0, address, 'address');
+      functions.processVmWritev(take.bytes(from, 'from'));
+      return frame.result;
     },
     copyOut: (address, into, fault) => {
       frame.u64(0, address, 'address');

@@ -2,7 +2,7 @@
 import { EPERM } from '../errno.ts';
 import { type FileStat, SimFile } from '../file.ts';
 import type { Profile } from '../profile.ts';
-import { O_LARGEFILE } from './memfd.ts';
+import { O_LARGEFILE } from './sealed.ts';
 
 const O_TRUNC = 0x200;
 const TMPFS_MAGIC = 0x01021994;
@@ -13,11 +13,20 @@ export class DevNullFile extends SimFile {
   override readonly seekable = true;
   override readonly positioned = true;
   override readonly noexec = false;
+  override readonly splicesIn = true;
 
   constructor(flags: number, ino: bigint, profile: Profile) {
     super((flags & ~O_TRUNC) | O_LARGEFILE[profile.arch]);
     this.#ino = ino;
     this.#profile = profile;
+  }
+
+  override linkName(): string {
+    return '/dev/null';
+  }
+
+  override chown(): number {
+    return -EPERM;
   }
 
   override reopen(flags: number): SimFile {

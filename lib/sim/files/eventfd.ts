@@ -14,6 +14,7 @@ export class EventfdFile extends SimFile {
   #count: bigint;
   readonly #listeners = new Set<() => void>();
   override readonly seekable = true;
+  override readonly pollable = true;
 
   constructor(initial: number, flags: number, ino: bigint, profile: Profile) {
     super(O_RDWR | (flags & O_NONBLOCK));
@@ -37,6 +38,16 @@ export class EventfdFile extends SimFile {
   onSignal(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  override linkName(): string {
+    return 'anon_inode:[eventfd]';
+  }
+
+  override poll(): number {
+    const readable = this.#count > 0n ? 0x1 : 0;
+    const writable = this.#count < COUNT_MAX - 1n ? 0x4 : 0;
+    return readable | writable | (this.#count === COUNT_MAX ? 0x8 : 0);
   }
 
   /** noop_llseek. */

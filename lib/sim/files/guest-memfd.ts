@@ -132,6 +132,18 @@ export class GuestMemfdFile extends SimFile {
     return { ino, mode: 0o100600, nlink: 1, size, blksize: PAGE_SIZE, blocks: 0n, fsType };
   }
 
+  override linkName(): string {
+    return this.inode.profile.guestMemfdOwnFs ? '/[kvm-gmem] (deleted)' : 'anon_inode:[kvm-gmem]';
+  }
+
+  override chown(): number {
+    return -EINVAL;
+  }
+
+  override get policyInode(): object | undefined {
+    return this.inode.profile.guestMemfdPolicy ? this.inode : undefined;
+  }
+
   override chmod(_mode: number): number {
     return -EINVAL;
   }

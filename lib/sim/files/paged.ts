@@ -22,6 +22,22 @@ export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: 
   return done;
 }
 
+/** Parts of pages for a pipe: what lies in the file, up to its size; the zero page for holes. */
+export function splicePages(pages: PageStore, at: bigint, length: number, size: bigint): Uint8Array[] {
+  const left = size - at;
+  const most = left < BigInt(length) ? Number(left) : length;
+  const parts: Uint8Array[] = [];
+  let offset = offsetIn(at);
+  let page = pageOf(at);
+  for (let done = 0; done < most; page++) {
+    const part = Math.min(PAGE_SIZE - offset, most - done);
+    parts.push(pages.peek(page).subarray(offset, offset + part));
+    done += part;
+    offset = 0;
+  }
+  return parts;
+}
+
 /** Bytes written: the pages that end at or before `room`, as far as they are whole parts of what is to be written. */
 export function writePages(pages: PageStore, from: Uint8Array, at: bigint, room: bigint): number {
   let done = 0;

@@ -4,7 +4,7 @@ import { type Fault, type FileStat, type MapRequest, O_RDWR, SimFile } from '../
 import { PAGE_SIZE, pagesIn } from '../page.ts';
 import { PageStore } from '../page-store.ts';
 import type { Profile } from '../profile.ts';
-import { O_LARGEFILE } from './memfd.ts';
+import { O_LARGEFILE } from './sealed.ts';
 
 const SECRETMEM_MAGIC = 0x5345434d;
 
@@ -42,6 +42,15 @@ export class SecretmemFile extends SimFile {
       blocks: 0n,
       fsType: SECRETMEM_MAGIC,
     };
+  }
+
+  override linkName(): string {
+    return '/secretmem (deleted)';
+  }
+
+  override chown(): number {
+    this.#mode &= (this.#mode & 0o010) !== 0 ? ~0o6000 : ~0o4000;
+    return 0;
   }
 
   /** Once, from 0: pages cannot be taken away under a mapping. */

@@ -52,6 +52,14 @@ export class DeviceFile extends SimFile {
     return -EPERM;
   }
 
+  override chown(): number {
+    return -EPERM;
+  }
+
+  override linkName(): string {
+    return '/dev/kvm';
+  }
+
   stat(): FileStat {
     const { inode } = this.#parts;
     return { ino: inode, mode: 0o020666, nlink: 1, size: 0n, blksize: 4096, blocks: 0n, fsType: DEVTMPFS_MAGIC };

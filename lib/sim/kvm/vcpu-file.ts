@@ -24,6 +24,10 @@ export class VcpuFile extends KvmFile {
     this.vcpu.vm.drop();
   }
 
+  override linkName(): string {
+    return `anon_inode:kvm-vcpu:${this.vcpu.id}`;
+  }
+
   override get mappable(): boolean {
     return true;
   }

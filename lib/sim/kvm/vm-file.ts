@@ -127,6 +127,10 @@ export class VmFile extends KvmFile {
     this.vm.drop();
   }
 
+  override linkName(): string {
+    return 'anon_inode:kvm-vm';
+  }
+
   override ioctl(request: number, arg: bigint): number {
     const { vm } = this;
     if (vm.dead) return -EIO;

@@ -38,6 +38,10 @@ export class SevDeviceFile extends SimFile {
     return -EPERM;
   }
 
+  override linkName(): string {
+    return '/dev/sev';
+  }
+
   stat(): FileStat {
     return { ino: this.#inode, mode: 0o020600, nlink: 1, size: 0n, blksize: 4096, blocks: 0n, fsType: DEVTMPFS_MAGIC };
   }

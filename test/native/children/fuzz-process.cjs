@@ -125,6 +125,7 @@ class FuzzProcess {
         return typeof first !== 'string' || HARMLESS.includes(first)
           ? args
           : [first.replace(/[/.]/g, '_'), second, third];
+      case 'fchown':
       case 'fchmod':
         return isMemory(first) ? args : [-1, ...args.slice(1)];
       case 'read':
@@ -133,6 +134,9 @@ class FuzzProcess {
       case 'pwrite':
       case 'ftruncate':
       case 'adopt':
+      case 'fsync':
+      case 'fdatasync':
+      case 'syncFileRange':
       case 'ioctl':
         return this.foreign(first) ? [-1, ...args.slice(1)] : args;
       case 'fcntl': {
@@ -141,6 +145,19 @@ class FuzzProcess {
       }
       case 'fallocate':
         return [this.foreign(first) ? -1 : first, second, third, high(fourth, CAP) ? CAP : fourth];
+      // Without LOCK_NB, or from a pipe that blocks, it would wait for ever.
+      case 'flock':
+        return [this.foreign(first) ? -1 : first, typeof second === 'number' ? second | 4 : second];
+      case 'pipe':
+        return [typeof first === 'number' ? first | NONBLOCK : first, second];
+      case 'vmsplice':
+        return [this.foreign(first) ? -1 : first, second, third, typeof fourth === 'number' ? fourth | 2 : fourth];
+      case 'splice':
+      case 'sendfile':
+      case 'copyFileRange':
+        return [this.foreign(first) ? -1 : first, this.foreign(second) ? -1 : second]
+          .concat([high(third, CAP) ? CAP : third])
+          .concat(args.slice(3));
       case 'eventfd':
         return [first, typeof second === 'number' ? second | NONBLOCK : second];
       case 'mmap': {
@@ -164,6 +181,7 @@ class FuzzProcess {
     const makes = ['open', 'memfdCreate', 'memfdSecret', 'eventfd'].includes(call);
     if ((makes || (call === 'fcntl' && args[1] === 1030)) && result >= 0) this.fds.push(result);
     if (call === 'ioctl' && args[1] === KVM.CREATE_GUEST_MEMFD && result >= 0) this.fds.push(result);
+    if (call === 'pipe' && result === 0) this.fds.push(Number(args[1][0]), Number(args[1][1]));
     if (call === 'close' && result === 0) this.forget(args[0]);
     if (call === 'mmap' && result >= 0) {
       const length = Number(args[1]);

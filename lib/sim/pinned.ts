@@ -1,0 +1,63 @@
+/** What reaches memory by pinning its pages, as devices and debuggers do: get_user_pages. mm/gup.c, mm/process_vm_access.c */
+import { type AddressSpace, isPage } from './address-space.ts';
+import { EFAULT } from './errno.ts';
+import { PAGE_SIZE } from './page.ts';
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+
+/** The page, or undefined for EFAULT. Unlike an access it takes the very right, and memory that the kernel may map. */
+export function pin(space: AddressSpace, page: number, write: boolean): Uint8Array | undefined {
+  const vma = page < space.endPage ? space.vmas.get(page) : undefined;
+  if (vma === undefined || (vma.prot & (write ? PROT_WRITE : PROT_READ)) === 0) return undefined;
+  if (vma.file?.pinnable === false) return undefined;
+  const found = space.fault(vma, page, write);
+  return isPage(found) ? found : undefined;
+}
+
+/**
+ * get_user_pages_fast, for reading: what is in the page tables is had without a look at the mapping, so that also pages that can only be
+ * written are, once they were touched. Whether a file's page was touched through this very mapping is not kept.
+ */
+export function pinFast(space: AddressSpace, page: number): Uint8Array | undefined {
+  const vma = page < space.endPage ? space.vmas.get(page) : undefined;
+  if (vma === undefined || vma.prot === 0 || (vma.prot & PROT_READ) !== 0) return pin(space, page, false);
+  const touched = space.private.has(page) || vma.file?.pages?.isFilled(page + vma.delta) === true;
+  if (!touched || vma.file?.pinnable === false) return undefined;
+  const found = space.fault(vma, page, false);
+  return isPage(found) ? found : undefined;
+}
+
+/** Calls `visit` for the pinned parts of [address, address + length); the bytes that could be pinned. */
+function eachPinned(
+  space: AddressSpace,
+  address: bigint,
+  length: number,
+  write: boolean,
+  visit: (part: Uint8Array, done: number) => void,
+): number {
+  let done = 0;
+  while (done < length) {
+    const at = address + BigInt(done);
+    const offset = Number(at & 4095n);
+    const part = Math.min(PAGE_SIZE - offset, length - done);
+    const page = pin(space, Number(at >> 12n), write);
+    if (page === undefined) break;
+    visit(page.subarray(offset, offset + part), done);
+    done += part;
+  }
+  return done;
+}
+
+/** process_vm_readv(2) of this process. */
+export function processVmReadv(space: AddressSpace, address: bigint, into: Uint8Array): number {
+  const done = eachPinned(space, address, into.length, false, (part, at) => into.set(part, at));
+  return done === 0 && into.length > 0 ? -EFAULT : done;
+}
+
+/** process_vm_writev(2) of this process. */
+export function processVmWritev(space: AddressSpace, address: bigint, from: Uint8Array): number {
+  const write = (part: Uint8Array, at: number): void => part.set(from.subarray(at, at + part.length));
+  const done = eachPinned(space, address, from.length, true, write);
+  return done === 0 && from.length > 0 ? -EFAULT : done;
+}
