@@ -3,7 +3,7 @@
  * arch/x86/kvm/mmu/mmu.c, kvm_mmu_faultin_pfn; virt/kvm/kvm_main.c, hva_to_pfn
  */
 import { type AddressSpace, isPage } from '../address-space.ts';
-import { EFAULT } from '../errno.ts';
+import { EFAULT, EPERM } from '../errno.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import type { MemoryAttributes } from './attributes.ts';
 import type { MemslotTable } from './memslot-table.ts';
@@ -15,6 +15,8 @@ const PROT_WRITE = 2;
 const MMIO: BusMiss = { kind: 'mmio' };
 /** The host address leads nowhere: KVM_RUN fails, and no exit says where. */
 const UNREACHABLE: BusMiss = { kind: 'unreachable', errno: EFAULT };
+/** Under pKVM: the page is there, and belongs to a protected guest. */
+const NOT_OURS: BusMiss = { kind: 'unreachable', errno: EPERM };
 const PRIVATE_FAULT: BusMiss = { kind: 'memory-fault', private: true, errno: EFAULT };
 const SHARED_FAULT: BusMiss = { kind: 'memory-fault', private: false, errno: EFAULT };
 
@@ -59,8 +61,9 @@ export class GuestMemory implements GuestBus {
       return page ?? (isPrivate ? PRIVATE_FAULT : SHARED_FAULT);
     }
     if (write && slot.readOnly) return MMIO;
-    const page = this.#hostPage(slot.hvaPage + gfn - slot.gfn, write);
-    if (page === undefined) return UNREACHABLE;
+    const hostPage = slot.hvaPage + gfn - slot.gfn;
+    const page = this.#hostPage(hostPage, write);
+    if (page === undefined) return this.#parts.space.isTaken(hostPage) ? NOT_OURS : UNREACHABLE;
     if (write) this.#log(slot, gfn);
     return page;
   }
