@@ -132,6 +132,14 @@ export class AddressSpace {
     return copy;
   }
 
+  /** Whether a hypervisor took the page that is mapped at `page` away: page tables still lead there. */
+  isTaken(page: number): boolean {
+    const vma = this.vmas.get(page);
+    if (vma === undefined) return false;
+    const inFile = vma.shared && vma.file !== undefined;
+    return inFile ? vma.file?.pages?.isTaken(page + vma.delta) === true : this.private.isTaken(page);
+  }
+
   /** Whether all of [from, to) is mapped. */
   isMapped(from: number, to: number): boolean {
     let mapped = 0;

@@ -232,31 +232,35 @@ const elsewhere: Scenario = (scene) => {
   fourth.vm.setUserMemoryRegion({ slot: 2, guest_phys_addr: 0x200_0000, memory_size: 0x4000, userspace_addr: 0x1000 });
 };
 
-const unmapped: Scenario = (scene) => {
-  const { note, sys } = scene;
-  const machine = new Machine(scene, PROTECTED);
-  const memory = Mapping.anonymous(sys, 0x4000);
-  memory.writeU64(0, 0x42n);
-  const { hva } = memory;
-  machine.vm.setUserMemoryRegion({ slot: 1, guest_phys_addr: 0x100_0000, memory_size: 0x4000, userspace_addr: hva });
-  machine.load((a) => {
-    for (const gpa of [0x100_0000, 0x100_0000, 0x100_1000, 0x100_1000]) {
-      a.mov('x4', gpa).ldr('x5', { base: 'x4' }).mov('x9', NOWHERE).str('x5', { base: 'x9' });
-    }
-  });
-  note('guest reads', machine.runFact());
-  const discarded = sys.raw.madvise(hva, 0x1000, 4);
-  note('MADV_DONTNEED', verdict(discarded));
-  note('host reads after it', look(memory, 0));
-  note('guest still has', machine.runFact());
-  memory.close();
-  note('a page that is gone', machine.runFact());
-};
+const givenUp =
+  (shared: boolean): Scenario =>
+  (scene) => {
+    const { note, sys } = scene;
+    const machine = new Machine(scene, PROTECTED);
+    const memory = Mapping.anonymous(sys, 0x4000, { shared });
+    memory.writeU64(0, 0x42n);
+    const { hva } = memory;
+    machine.vm.setUserMemoryRegion({ slot: 1, guest_phys_addr: 0x100_0000, memory_size: 0x4000, userspace_addr: hva });
+    machine.load((a) => {
+      for (const gpa of [0x100_0000, 0x100_0000, 0x100_1000, 0x100_1000]) {
+        a.mov('x4', gpa).ldr('x5', { base: 'x4' }).mov('x9', NOWHERE).str('x5', { base: 'x9' });
+      }
+    });
+    note('guest reads', machine.runFact());
+    const discarded = sys.raw.madvise(hva, 0x1000, 4);
+    note('MADV_DONTNEED', verdict(discarded));
+    note('host reads after it', look(memory, 0));
+    note('host writes after it', poke(memory, 8, 5n));
+    note('host reads what it wrote', look(memory, 8));
+    note('guest still has', machine.runFact());
+    memory.close();
+    note('a page that is gone', machine.runFact());
+  };
 
 const teardown: Scenario = (scene) => {
   const { note, sys } = scene;
   const memory = scene.use(Mapping.anonymous(sys, RAM));
-  for (const page of [0, 1, 2]) memory.writeU64(DATA + 0x1000 * page, 0x1000n + BigInt(page));
+  for (const page of [0, 1, 2, 3, 4]) memory.writeU64(DATA + 0x1000 * page, 0x1000n + BigInt(page));
   const vm = scene.kvm.createVm(PROTECTED);
   vm.addMemslot({ slot: 0, gpa: 0, size: RAM, backing: memory });
   const vcpu = vm.createVcpu(0);
@@ -268,12 +272,16 @@ const teardown: Scenario = (scene) => {
       g.report(1, g.load(DATA));
       g.report(2, g.load(DATA + 0x1000));
       g.report(3, g.share(DATA + 0x1000));
+      g.report(4, g.load(DATA + 0x3000));
+      g.report(5, g.load(DATA + 0x4000));
     }),
   );
   note('a private page', look(memory, DATA));
   note('a shared page', look(memory, DATA + 0x1000));
   vm.close();
   note('the private page afterwards', look(memory, DATA));
+  note('another private page afterwards', look(memory, DATA + 0x3000));
+  note('and one more', look(memory, DATA + 0x4000));
   note('the shared page afterwards', look(memory, DATA + 0x1000));
   note('a page that the guest left alone', look(memory, DATA + 0x2000));
   note('the code afterwards', look(memory, 0x1_0000));
@@ -318,7 +326,8 @@ export const PROTECTED_VMS: Readonly<Record<string, Scenario>> = {
   conversation,
   'kernel access': kernelAccess,
   'pages of others': elsewhere,
-  'pages that the host gives up': unmapped,
+  'shared pages that the host gives up': givenUp(true),
+  'private pages that the host gives up': givenUp(false),
   teardown,
   'exits of protected VMs': mmio,
 };

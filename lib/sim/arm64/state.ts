@@ -111,7 +111,7 @@ export class State {
     const { r, system } = this;
     system.elr = getPair(r, PC);
     system.spsr = this.pstate;
-    system.esr = BigInt(number << CLASS_SHIFT) + BigInt(IL | syndrome);
+    system.esr = BigInt(((number << CLASS_SHIFT) | IL | syndrome) >>> 0);
     if (address !== undefined) system.far = address;
     const vector = system.vbar + SYNC_OFFSET[this.mode];
     this.pstate = RESET_PSTATE;

@@ -3,7 +3,7 @@
  * arch/x86/kvm/mmu/mmu.c, kvm_mmu_faultin_pfn; virt/kvm/kvm_main.c, hva_to_pfn
  */
 import { type AddressSpace, isPage } from '../address-space.ts';
-import { EFAULT } from '../errno.ts';
+import { EFAULT, EPERM } from '../errno.ts';
 import { type Frame, frameAt, userPage } from '../physical.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../vcpu/bus.ts';
 import { MappedPages } from './mapped-pages.ts';
@@ -14,6 +14,8 @@ const PROT_WRITE = 2;
 const MMIO: BusMiss = { kind: 'mmio' };
 /** The host address leads nowhere: KVM_RUN fails, and no exit says where. */
 const UNREACHABLE: BusMiss = { kind: 'unreachable', errno: EFAULT };
+/** Under pKVM: the page is there, and belongs to a protected guest. */
+const NOT_OURS: BusMiss = { kind: 'unreachable', errno: EPERM };
 const PRIVATE_FAULT: BusMiss = { kind: 'memory-fault', private: true, errno: EFAULT };
 const SHARED_FAULT: BusMiss = { kind: 'memory-fault', private: false, errno: EFAULT };
 
@@ -118,7 +120,7 @@ export class GuestMemory implements GuestBus {
     if (write && slot.readOnly) return MMIO;
     const hvaPage = slot.hvaPage + gfn - slot.gfn;
     const page = userPage(space, hvaPage, write);
-    if (page === undefined) return UNREACHABLE;
+    if (page === undefined) return space.isTaken(hvaPage) ? NOT_OURS : UNREACHABLE;
     if (write || (!slot.readOnly && !this.#mapped.has(gfn, hvaPage) && this.#isWritable(hvaPage))) this.#log(slot, gfn);
     this.#mapped.add(gfn);
     return page;

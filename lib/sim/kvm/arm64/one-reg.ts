@@ -162,9 +162,9 @@ export function setOneReg(vcpu: Arm64Vcpu, id: bigint, address: bigint): number 
       return value === undefined ? -EFAULT : setFirmware(vcpu, id, value);
     }
     case KIND.KVM_REG_ARM64_SYSREG: {
+      if (KVM_REG_SIZE(id) !== 8) return -ENOENT;
       const value = user.readU64(address);
-      if (value === undefined) return -EFAULT;
-      return setSystem(vcpu, id, value);
+      return value === undefined ? -EFAULT : setSystem(vcpu, id, value);
     }
     default:
       return -ENOENT;

@@ -21,7 +21,7 @@ import {
   kvm_reg_list,
   kvm_vcpu_init,
 } from '../../../uapi/index.ts';
-import { E2BIG, EFAULT, EINVAL, ENODEV, ENOENT, ENOEXEC, ENXIO } from '../../errno.ts';
+import { E2BIG, EFAULT, EINVAL, ENOENT, ENOEXEC, ENXIO } from '../../errno.ts';
 import { getOneReg, REGISTER_LIST, setOneReg } from './one-reg.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
@@ -98,7 +98,7 @@ function setMpState(vcpu: Arm64Vcpu, arg: bigint): number {
 
 const TIMERS: ReadonlySet<bigint> = new Set(Object.values(KVM_ARM_VCPU_TIMER_ATTR.value).map(BigInt));
 
-/** Of the groups there are: PMU and stolen time are not on this machine, and timers need an interrupt controller to be set. */
+/** A kernel without performance counters and stolen time; timers need an interrupt controller to be set. */
 function deviceAttribute(vcpu: Arm64Vcpu, request: number, arg: bigint): number {
   const bytes = vcpu.vm.process.user.read(arg, kvm_device_attr.size);
   if (bytes === undefined) return -EFAULT;
@@ -106,9 +106,7 @@ function deviceAttribute(vcpu: Arm64Vcpu, request: number, arg: bigint): number 
   const group = view.getUint32(kvm_device_attr.offsets.group, true);
   const attr = view.getBigUint64(kvm_device_attr.offsets.attr, true);
   const has = request === KVM_HAS_DEVICE_ATTR.request;
-  const { KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_TIMER_CTRL } = KVM_ARM_VCPU_GRP.value;
-  if (group === KVM_ARM_VCPU_PMU_V3_CTRL && request === KVM_SET_DEVICE_ATTR.request) return -ENODEV;
-  if (group !== KVM_ARM_VCPU_TIMER_CTRL) return -ENXIO;
+  if (group !== KVM_ARM_VCPU_GRP.value.KVM_ARM_VCPU_TIMER_CTRL) return -ENXIO;
   if (request === KVM_SET_DEVICE_ATTR.request) return -EINVAL;
   if (!TIMERS.has(attr)) return -ENXIO;
   if (has) return 0;
