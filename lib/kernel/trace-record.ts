@@ -28,6 +28,8 @@ export interface TraceRecord {
   readonly out?: Readonly<Record<number, Uint8Array>>;
   /** Of an ioctl with pointers: what their buffers held afterwards, in order. */
   readonly pointed?: readonly Uint8Array[];
+  /** Of arguments that alias memory (views): their hva, by index. Bytes that cannot be reached there are recorded as zeros. */
+  readonly mapped?: Readonly<Record<number, number>>;
   /** What the host wrote through views since the call before. */
   readonly writes?: readonly HostWrite[];
   /** Of a KVM_RUN: what its run page held afterwards. */

@@ -33,16 +33,10 @@ const FILLS: Partial<Record<CallName, readonly number[]>> = {
   compare: [2],
 };
 
-const bytesOf = (value: unknown): Uint8Array | undefined =>
-  ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice() : undefined;
+/** NaN for a buffer: to turn one into text would read all of it, and it may be memory that nobody can reach. */
+const numberOf = (value: unknown): number => (typeof value === 'object' ? Number.NaN : Number(value));
 
 const isPointerList = (value: unknown): value is readonly (readonly [number, Uint8Array])[] => Array.isArray(value);
-
-function freeze(value: unknown): unknown {
-  if (typeof value === 'function') return undefined;
-  if (isPointerList(value)) return value.map(([offset, view]) => [offset, bytesOf(view)]);
-  return bytesOf(value) ?? value;
-}
 
 const failure = (result: number): string => `-1 ${errnoName(-result)} (${errnoText(-result)})`;
 
@@ -63,6 +57,8 @@ class Tracer {
   readonly #sink: TraceSink;
   readonly #kinds = new Map<number, FdKind>();
   readonly #vcpus = new Map<number, { readonly fd: number; readonly page: number | undefined }>();
+  /** Where the buffers of views lie. */
+  readonly #views = new WeakMap<ArrayBufferLike, number>();
   #count = 0;
 
   constructor(inner: Kernel, sink: TraceSink) {
@@ -78,14 +74,47 @@ class Tracer {
     return time;
   }
 
+  /** The host address of a buffer that aliases memory. */
+  #hvaOf(value: unknown): number | undefined {
+    if (!ArrayBuffer.isView(value)) return undefined;
+    const hva = this.#views.get(value.buffer);
+    return hva === undefined ? undefined : hva + value.byteOffset;
+  }
+
+  /** A copy of a buffer. One that aliases memory is copied as memory is: a private page in it must not end the process. */
+  #bytesOf(value: unknown): Uint8Array | undefined {
+    if (!ArrayBuffer.isView(value)) return undefined;
+    const hva = this.#hvaOf(value);
+    if (hva === undefined) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+    const bytes = new Uint8Array(value.byteLength);
+    this.#inner.copyOut(hva, bytes);
+    return bytes;
+  }
+
+  #freeze(value: unknown): unknown {
+    if (typeof value === 'function') return undefined;
+    if (isPointerList(value)) return value.map(([offset, view]) => [offset, this.#bytesOf(view)]);
+    return this.#bytesOf(value) ?? value;
+  }
+
+  /** The addresses of arguments that alias memory, by index. */
+  #mapped(args: readonly unknown[]): Readonly<Record<number, number>> | undefined {
+    const found = args.flatMap((value, i) => {
+      const hva = this.#hvaOf(value);
+      return hva === undefined ? [] : [[i, hva] as const];
+    });
+    return found.length === 0 ? undefined : Object.fromEntries(found);
+  }
+
   call(call: CallName, args: unknown[]): unknown {
     if (call === 'vcpuStart') return this.#start(args);
-    const before = args.map(freeze);
+    const before = args.map((value) => this.#freeze(value));
     const method = this.#inner[call] as AnyCall;
     const time = this.#begin();
     const value = method.apply(this.#inner, args);
     const micros = microsSince(time);
     const result = typeof value === 'number' ? value : 0;
+    if (value instanceof ArrayBuffer) this.#views.set(value, Number(args[0]));
     const watched = typeof value === 'number' || this.#watches.add(Number(args[0]), Number(args[1]));
     this.#follow(call, args, result);
     this.#record(call, before, args, result, micros, { time, writes: this.#watches.take() }, watched);
@@ -122,7 +151,7 @@ class Tracer {
 
   /** What a call means for the memory that is watched. */
   #follow(call: CallName, args: readonly unknown[], result: number): void {
-    const [first, second] = [Number(args[0]), Number(args[1])];
+    const [first, second] = [numberOf(args[0]), numberOf(args[1])];
     if (call === 'vcpuRun') this.#watches.runEnds(first, result);
     if (result < 0) return;
     if (call === 'munmap') this.#watches.drop(first, second);
@@ -145,7 +174,7 @@ class Tracer {
     const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on) : undefined;
     const out: Record<number, Uint8Array> = {};
     for (const index of FILLS[call] ?? []) {
-      const bytes = bytesOf(after[index]);
+      const bytes = this.#bytesOf(after[index]);
       if (bytes !== undefined) out[index] = bytes;
     }
     const isRun = call === 'vcpuRun' || call === 'vcpuStart';
@@ -153,9 +182,10 @@ class Tracer {
     const text = isRun
       ? this.#runText(Number(before[0]), result, exit)
       : this.#text(call, ioctl, on, before, out[2], result);
-    const pointed = call === 'ioctl' && isPointerList(after[4]) ? after[4].map(([, view]) => bytesOf(view)) : [];
+    const pointed = call === 'ioctl' && isPointerList(after[4]) ? after[4].map(([, view]) => this.#bytesOf(view)) : [];
     if (result >= 0) this.#learn(call, ioctl, before, result);
     this.#count++;
+    const mapped = this.#mapped(after);
     const { backend, arch, release } = this.#inner;
     this.#sink({
       ...(this.#count === 1 ? { format: TRACE_FORMAT, kernel: { backend, arch, release } } : {}),
@@ -168,6 +198,7 @@ class Tracer {
       ...(result < 0 ? { errno: errnoName(-result) } : {}),
       ...(Object.keys(out).length === 0 ? {} : { out }),
       ...(pointed.length === 0 ? {} : { pointed: pointed.filter((bytes) => bytes !== undefined) }),
+      ...(mapped === undefined ? {} : { mapped }),
       ...(begun.writes.length === 0 ? {} : { writes: begun.writes }),
       ...(exit === undefined ? {} : { exit }),
       ...(begun.after === undefined ? {} : { startedAfter: begun.after }),

@@ -13,7 +13,7 @@ import {
   sameHva,
 } from './outcome.ts';
 import { placesOf } from './places.ts';
-import type { RecordedCall, RecordedPointer, RecordedValue, Recording } from './recording.ts';
+import { numberOf, type RecordedCall, type RecordedPointer, type RecordedValue, type Recording } from './recording.ts';
 import { ValueMap } from './values.ts';
 
 export type DiffEntry =
@@ -174,7 +174,7 @@ class Comparison {
     if (a.result < 0) return;
     const map = this.#map;
     const to = b === undefined || b.result < 0 ? undefined : b.result;
-    const [first, second] = [Number(a.args[0]), Number(a.args[1])];
+    const [first, second] = [numberOf(a.args[0]), numberOf(a.args[1])];
     const makes = madeBy(a.call, a.args, ioctl);
     if (makes === 'fd') map.fds.link(a.result, to, a.n);
     else if (makes === 'mapping') map.linkRange(a.result, second, to, a.n);

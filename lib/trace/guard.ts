@@ -30,10 +30,16 @@ const UNDESCRIBED: ReadonlySet<string> = new Set([
   'KVM_XEN_VCPU_SET_ATTR',
 ]);
 
-/** Memory that a request takes, in bytes for each byte of a field: KVM keeps 8 bytes for each page of a slot, and as much for attributes. */
-const REQUEST_GROWS: Readonly<Record<string, readonly [field: string, share: number]>> = {
-  KVM_SET_USER_MEMORY_REGION: ['memory_size', 1 / 512],
-  KVM_SET_USER_MEMORY_REGION2: ['memory_size', 1 / 512],
+/** KVM refuses larger slots before it does anything: 2^31 pages. */
+const NO_SUCH_SLOT = 2 ** 43;
+
+/**
+ * Memory that a request takes, in bytes for each byte of a field: KVM keeps 8 bytes for each page of a slot, and as much for attributes.
+ * From `end` on it refuses.
+ */
+const REQUEST_GROWS: Readonly<Record<string, readonly [field: string, share: number, end?: number]>> = {
+  KVM_SET_USER_MEMORY_REGION: ['memory_size', 1 / 512, NO_SUCH_SLOT],
+  KVM_SET_USER_MEMORY_REGION2: ['memory_size', 1 / 512, NO_SUCH_SLOT],
   KVM_SET_MEMORY_ATTRIBUTES: ['size', 1 / 512],
   KVM_SET_MEMORY_ATTRIBUTES2: ['size', 1 / 512],
   KVM_PRE_FAULT_MEMORY: ['size', 1],
@@ -119,12 +125,13 @@ function realLength(ioctl: Ioctl, bytes: Uint8Array): number {
 function growth({ call, args }: RecordedCall, ioctl: Ioctl | undefined): number {
   const grows = TRACED[call]?.grows;
   if (grows !== undefined && (grows.when === undefined || grows.when(args))) return sizeOf(args[grows.length]);
-  const [field, share] = REQUEST_GROWS[ioctl?.name ?? ''] ?? [];
+  const [field, share, end = Number.POSITIVE_INFINITY] = REQUEST_GROWS[ioctl?.name ?? ''] ?? [];
   if (field === undefined || share === undefined || ioctl?.arg.kind !== 'struct') return 0;
   const bytes = args[2];
   const { layout } = ioctl.arg;
   if (!(bytes instanceof Uint8Array) || bytes.length < layout.size) return 0;
-  return sizeOf(viewOf(bytes).getBigUint64(layout.offsets[field] ?? 0, true)) * share;
+  const size = sizeOf(viewOf(bytes).getBigUint64(layout.offsets[field] ?? 0, true));
+  return size < end ? size * share : 0;
 }
 
 function sizeOf(value: unknown): number {

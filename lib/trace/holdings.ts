@@ -138,7 +138,11 @@ export class Holdings {
       }
     };
     for (const vcpu of this.#vcpus) quietly(() => kernel.vcpuDetach(vcpu));
-    for (const fd of [...this.#fds].reverse()) quietly(() => kernel.close(fd));
+    for (const fd of [...this.#fds].reverse()) {
+      // One that a request made without a word of it is not known to the addon yet.
+      quietly(() => kernel.adopt(fd));
+      quietly(() => kernel.close(fd));
+    }
     for (const { from, to } of [...this.#ranges.all()]) {
       // Mappings of huge pages go as a whole only.
       quietly(() => HUGE.some((size) => kernel.munmap(from, Math.ceil((to - from) / size) * size) >= 0));

@@ -101,6 +101,16 @@ function readWrites(line: Line, value: unknown): RecordedCall['writes'] {
   });
 }
 
+function readMapped(line: Line, value: unknown): Map<number, number> {
+  const mapped = new Map<number, number>();
+  if (value === undefined) return mapped;
+  for (const [key, hva] of Object.entries(line.object(value, 'mapped'))) {
+    if (!/^\d$/.test(key)) line.fail(`mapped.${key}`, 'is no index of an argument');
+    mapped.set(Number(key), line.integer(hva, `mapped.${key}`, 0, KERNEL_HALF));
+  }
+  return mapped;
+}
+
 function readCall(line: Line, number: number, json: Json): RecordedCall {
   const call = line.text(json.call, 'call');
   const n = line.integer(json.n, 'n', 1, Number.MAX_SAFE_INTEGER);
@@ -118,6 +128,7 @@ function readCall(line: Line, number: number, json: Json): RecordedCall {
         ? []
         : line.list(json.pointed, 'pointed').map((item, i) => line.bytes(item, `pointed[${i}]`)),
     ...(exit === undefined ? {} : { exit }),
+    mapped: readMapped(line, json.mapped),
     writes: readWrites(line, json.writes),
     ...(json.startedAfter === undefined
       ? {}

@@ -28,6 +28,8 @@ export interface RecordedCall extends RecordedOutcome {
   /** The ioctl request by name. */
   readonly request?: string;
   readonly args: readonly RecordedValue[];
+  /** Arguments that alias memory: their hva, by index. */
+  readonly mapped: ReadonlyMap<number, number>;
   /** What the host wrote through views before the call. */
   readonly writes: readonly (readonly [hva: number, bytes: Uint8Array])[];
   /** Of a run on the vCPU's own thread: number of the last call before it began. */
@@ -45,3 +47,6 @@ export interface Recording {
   readonly kernel: Pick<Kernel, 'backend' | 'arch' | 'release'>;
   readonly calls: readonly RecordedCall[];
 }
+
+/** NaN for a buffer, without reading it: it may be large, or alias memory that nobody can reach. */
+export const numberOf = (value: unknown): number => (typeof value === 'object' ? Number.NaN : Number(value));

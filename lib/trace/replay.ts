@@ -8,7 +8,7 @@ import { Holdings } from './holdings.ts';
 import { FdKinds, madeInField } from './kinds.ts';
 import { compareOutcomes, onlyProcessor } from './outcome.ts';
 import { planOf, type Step } from './plan.ts';
-import type { RecordedCall, RecordedOutcome, Recording } from './recording.ts';
+import { numberOf, type RecordedCall, type RecordedOutcome, type Recording } from './recording.ts';
 import type { ReplayedCall, ReplayOptions, ReplayReport, SkippedCall } from './replay-report.ts';
 import { type Run, Runs } from './runs.ts';
 import { NotMade, Translator } from './translate.ts';
@@ -94,8 +94,9 @@ class Replayer {
         this.#start(call);
         await this.#end(call);
       } else {
-        if (step.kind === 'kick') await this.#beforeKick(call, step.during);
+        if (step.kind === 'kick') await this.#beforeKick(step.during);
         else await this.#beforeCall(call);
+        await this.#keepTime(call);
         const objection = this.#guard.objection(call, ioctl, this.#kinds);
         if (objection !== undefined) throw new NotMade(objection);
         this.#make(call, ioctl);
@@ -140,6 +141,7 @@ class Replayer {
     const timeout = call.call === 'vcpuRun' ? Number(call.args[1]) : 0;
     const limit = timeout > 0 ? timeout : this.#limitOf(call);
     const { handle, run } = started;
+    this.#started.delete(call);
     const interrupted = await this.#runs.wait(handle, run, limit, this.#options.signal);
     if (this.#options.signal?.aborted) return;
     const outcome = run.outcome ?? (await run.over);
@@ -151,13 +153,23 @@ class Replayer {
   }
 
   /** A kick that found a run under way finds it so again; one that came too late comes too late. */
-  async #beforeKick(call: RecordedCall, during: RecordedCall | undefined): Promise<void> {
+  async #beforeKick(during: RecordedCall | undefined): Promise<void> {
     const started = during === undefined ? undefined : this.#started.get(during);
     if (during === undefined || started === undefined || started instanceof NotMade) return;
-    if (during.result === -EINTR) {
-      const delay = (call.at - during.at) / 1000 - (performance.now() - started.run.began);
-      if (delay > 0) await sleep(Math.min(delay, LONGEST_DELAY_MS), undefined, this.#options).catch(() => {});
-    } else await this.#runs.wait(started.handle, started.run, this.#limitOf(during), this.#options.signal);
+    // What ends a run by a kick keeps its time like every call during a run.
+    if (during.result !== -EINTR)
+      await this.#runs.wait(started.handle, started.run, this.#limitOf(during), this.#options.signal);
+  }
+
+  /** While a guest runs, what the host does comes when it came in the recording: the guest may be waiting for it, or not yet. */
+  async #keepTime(call: RecordedCall): Promise<void> {
+    let began: { readonly at: number; readonly here: number } | undefined;
+    for (const [{ at }, started] of this.#started) {
+      if (!(started instanceof NotMade) && started.run.outcome === undefined) began = { at, here: started.run.began };
+    }
+    if (began === undefined) return;
+    const delay = (call.at - began.at) / 1000 - (performance.now() - began.here);
+    if (delay >= 1) await sleep(Math.min(delay, LONGEST_DELAY_MS), undefined, this.#options).catch(() => {});
   }
 
   /** A request on a vCPU that runs waits in the kernel, and nobody could stop the vCPU meanwhile. */
@@ -178,6 +190,7 @@ class Replayer {
     }
     const method = this.#kernel[call.call as 'close'] as AnyCall;
     const value = this.#unblocked(call, args, () => method.apply(this.#kernel, [...args]));
+    if (value instanceof ArrayBuffer) this.#translator.addView(Number(args[0]), value);
     const outcome: RecordedOutcome = { result: typeof value === 'number' ? value : 0, out, pointed: finish() };
     if (call.call === 'open') {
       this.#opened.push({ path: String(args[0]), flags: Number(call.args[1]), result: outcome.result });
@@ -214,7 +227,7 @@ class Replayer {
   #hold(call: RecordedCall, ioctl: Ioctl | undefined, args: readonly unknown[], outcome: RecordedOutcome): void {
     const { result } = outcome;
     if (result < 0) return;
-    const [first, second] = [Number(args[0]), Number(args[1])];
+    const [first, second] = [numberOf(args[0]), numberOf(args[1])];
     const makes = madeBy(call.call, call.args, ioctl);
     if (makes === 'fd') this.#holdings.addFd(result);
     else if (makes === 'mapping') this.#holdings.addRange(result, second);
@@ -223,10 +236,7 @@ class Replayer {
       this.#runs.attached(result, second);
     }
     const made = madeInField(ioctl, outcome.out.get(2));
-    if (made !== undefined) {
-      this.#kernel.adopt(made);
-      this.#holdings.addFd(made);
-    }
+    if (made !== undefined) this.#holdings.addFd(made);
     if (call.call === 'close') this.#holdings.dropFd(first);
     else if (call.call === 'munmap') this.#holdings.dropRange(first, second);
     else if (call.call === 'vcpuDetach') {
@@ -246,6 +256,7 @@ class Replayer {
   /** The recorded call failed, so nothing in the recording will end what it made here. */
   #giveBack(makes: 'fd' | 'mapping' | 'vcpu', result: number, length: number): void {
     if (makes === 'fd') {
+      this.#kernel.adopt(result);
       this.#kernel.close(result);
       this.#holdings.dropFd(result);
     } else if (makes === 'mapping') {
@@ -262,7 +273,7 @@ class Replayer {
     const { n, result } = call;
     if (result < 0) return;
     const map = this.#map;
-    const [first, second] = [Number(call.args[0]), Number(call.args[1])];
+    const [first, second] = [numberOf(call.args[0]), numberOf(call.args[1])];
     const to = outcome === undefined || outcome.result < 0 ? undefined : outcome.result;
     const makes = madeBy(call.call, call.args, ioctl);
     if (makes === 'fd') map.fds.link(result, to, n);

@@ -2,7 +2,7 @@
 import { IOCTL_LENGTH_CHECKED, IOCTL_MAKES_FD, type Kernel } from '../kernel/kernel.ts';
 import { viewOf } from '../uapi/layout.ts';
 import type { Ioctl } from '../uapi/registry.ts';
-import { makesResult, TRACED, type WordsRole } from './calls.ts';
+import { TRACED, type WordsRole } from './calls.ts';
 import type { Holdings } from './holdings.ts';
 import { reopened } from './kinds.ts';
 import { type Place, placesOf } from './places.ts';
@@ -32,16 +32,13 @@ const LARGE_ARG = 16384;
 const bytesOfWords = (words: BigInt64Array | BigUint64Array): Uint8Array =>
   new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 
-/** A descriptor that the addon does not know of could not be closed: what the declaration says counts. */
-function howOf(ioctl: Ioctl | undefined, recorded: number): number {
-  if (ioctl === undefined) return recorded & (IOCTL_MAKES_FD | IOCTL_LENGTH_CHECKED);
-  return (recorded & IOCTL_LENGTH_CHECKED) | (makesResult(ioctl) ? IOCTL_MAKES_FD : 0);
-}
+const HOW = IOCTL_MAKES_FD | IOCTL_LENGTH_CHECKED;
 
 export class Translator {
   readonly #kernel: Kernel;
   readonly #map: ValueMap;
   readonly #holdings: Holdings;
+  #views: { readonly hva: number; readonly buffer: ArrayBuffer }[] = [];
 
   constructor(kernel: Kernel, map: ValueMap, holdings: Holdings) {
     this.#kernel = kernel;
@@ -84,6 +81,7 @@ export class Translator {
       throw new NotMade(`descriptor ${String(call.args[0])} was made outside of the recording`);
     }
     const out = new Map<number, Uint8Array>();
+    const finish: (() => void)[] = [];
     const args = (TRACED[call.call]?.args ?? []).map(({ role }, index) => {
       const value = call.args[index];
       switch (role.kind) {
@@ -95,13 +93,15 @@ export class Translator {
           return this.hva(value as number | bigint);
         case 'words':
           return this.#words(role, index, value, out);
-        case 'out': {
-          const buffer = (value as Uint8Array).slice();
-          out.set(index, buffer);
-          return buffer;
+        case 'out':
+        case 'in': {
+          const given = (value as Uint8Array).slice();
+          const alias = this.#alias(call, index, given.length);
+          if (role.kind === 'out') out.set(index, given);
+          if (alias === undefined) return given;
+          finish.push(() => this.#kernel.copyOut(alias.hva, given));
+          return alias.bytes;
         }
-        case 'in':
-          return (value as Uint8Array).slice();
         case 'int':
           return value ?? 0;
         case 'text': {
@@ -112,7 +112,30 @@ export class Translator {
           return value;
       }
     });
-    return { args, out, finish: () => [] };
+    return {
+      args,
+      out,
+      finish: () => {
+        for (const step of finish) step();
+        return [];
+      },
+    };
+  }
+
+  /** A view was made: buffers of later calls may lie in it. */
+  addView(hva: number, buffer: ArrayBuffer): void {
+    this.#views.push({ hva, buffer });
+  }
+
+  /** The buffer of an argument that aliases memory, over the same memory here. */
+  #alias(call: RecordedCall, index: number, length: number): { hva: number; bytes: Uint8Array } | undefined {
+    const recorded = call.mapped.get(index);
+    if (recorded === undefined) return undefined;
+    const at = Number(this.hva(recorded));
+    this.#views = this.#views.filter(({ buffer }) => buffer.byteLength > 0);
+    const view = this.#views.find(({ hva, buffer }) => at >= hva && at + length <= hva + buffer.byteLength);
+    if (view === undefined) throw new NotMade('its buffer lies in a view that is not here');
+    return { hva: at, bytes: new Uint8Array(view.buffer, at - view.hva, length) };
   }
 
   #words(role: WordsRole, index: number, value: RecordedValue, out: Map<number, Uint8Array>): unknown {
@@ -124,7 +147,7 @@ export class Translator {
 
   #ioctl(call: RecordedCall, ioctl: Ioctl | undefined): Prepared {
     const [fd, request, arg, givenHow, pointers] = call.args;
-    const how = howOf(ioctl, Number(givenHow ?? 0));
+    const how = Number(givenHow ?? 0) & HOW;
     const head = [this.fd(Number(fd)), request];
     if (!(arg instanceof Uint8Array)) {
       const SIZE = (Number(request) >>> 16) & 0x3fff;
@@ -146,17 +169,20 @@ export class Translator {
     for (const [offset] of patches) {
       if (offset + 8 > given.length) throw new NotMade(`a pointer at byte ${offset} is outside of the argument`);
     }
-    const large = given.length > LARGE_ARG;
+    const alias = this.#alias(call, 2, given.length);
+    const large = alias === undefined && given.length > LARGE_ARG;
     const lent = this.#lend([...patches.map(([, bytes]) => bytes), ...(large ? [given] : [])]);
     patches.forEach(([offset], i) => {
       put({ offset, size: 8 }, lent[i] ?? 0);
     });
     if (large) this.#kernel.copyIn(lent.at(-1) ?? 0, given);
+    if (alias !== undefined) this.#kernel.copyIn(alias.hva, given);
     return {
-      args: [...head, large ? lent.at(-1) : given, how],
+      args: [...head, large ? lent.at(-1) : (alias?.bytes ?? given), how],
       out: new Map([[2, given]]),
       finish: () => {
         if (large) this.#kernel.copyOut(lent.at(-1) ?? 0, given);
+        if (alias !== undefined) this.#kernel.copyOut(alias.hva, given);
         // No address of ours is taken for what the kernel wrote.
         for (const [offset] of patches) put({ offset, size: 8 }, viewOf(arg).getBigUint64(offset, true));
         return patches.map(([, bytes], i) => {

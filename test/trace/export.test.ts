@@ -9,7 +9,7 @@ import type { Recording } from '../../lib/trace/recording.ts';
 import { has, run } from '../support/cli.ts';
 import { describeKvm } from '../support/kvm.ts';
 import { parseLines, record } from './record.ts';
-import { playVariety } from './variety.ts';
+import { playAliased, playVariety } from './variety.ts';
 
 const compilers = ['cc', 'gcc', 'clang'].filter(has);
 const folder = mkdtempSync(path.join(tmpdir(), 'privmem-export-'));
@@ -101,6 +101,12 @@ describeKvm(
   async ({ sys }) => {
     const recording = await record(sys.kernel, playVariety);
     const lastLine = (stdout: string): string => stdout.trim().split('\n').at(-1) ?? '';
+
+    it('calls on memory that nobody may touch, all the same', async () => {
+      const { status, stdout } = run(compile(exportTrace(await record(sys.kernel, playAliased)).source), []);
+      expect(stdout).toMatch(/pwrite\(memfd1, map1 \+ 8, 32, 0\): expected EFAULT, got EFAULT$/m);
+      expect(status).toBe(0);
+    });
 
     it('all the same, one line each', () => {
       const { status, stdout, stderr } = run(compile(exportTrace(recording).source), []);

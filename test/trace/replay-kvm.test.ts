@@ -6,7 +6,7 @@ import { diffTraces } from '../../lib/trace/diff.ts';
 import { replayTrace } from '../../lib/trace/replay.ts';
 import { describeKvm } from '../support/kvm.ts';
 import { record, summary } from './record.ts';
-import { playVariety } from './variety.ts';
+import { playAliased, playVariety } from './variety.ts';
 
 const openFds = (): number => readdirSync('/proc/self/fd').length;
 
@@ -35,6 +35,14 @@ describeKvm(
     it('meets the same outcomes on a simulation of the release', async () => {
       const report = await replayTrace(recording, simulate({ release: '6.18', technologies: [] }));
       expect(summary(report)).toEqual([]);
+    });
+
+    it('holds calls on memory that nobody may touch, without touching it', async () => {
+      const aliased = await record(sys.kernel, playAliased);
+      const writes = aliased.calls.filter(({ call, mapped }) => call === 'pwrite' && mapped.size > 0);
+      const EFAULT = 14;
+      expect(writes.map(({ result }) => result)).toEqual([-EFAULT, 32]);
+      expect(summary(await replayTrace(aliased, sys.kernel))).toEqual([]);
     });
 
     it('is the same as a second recording of it', async () => {

@@ -42,6 +42,23 @@ function files(sys: Sys): void {
   file.close();
 }
 
+/** System calls on buffers that alias memory: a shared page, and a private one that nobody may touch. */
+export function playAliased(kernel: Kernel): void {
+  using kvm = Kvm.open(new Sys(kernel));
+  using vm = kvm.createVm();
+  using hidden = vm.createGuestMemfd(PAGE, { mmap: true });
+  using open = vm.createGuestMemfd(PAGE, { mmap: true, initShared: true });
+  using file = Memfd.create(kvm.sys, { size: PAGE });
+  for (const memory_ of [hidden, open]) {
+    const mapping = memory_.map();
+    const view = mapping.unsafeView();
+    file.raw.pwrite(view.subarray(8, 40), 0);
+    file.raw.pread(view.subarray(16, 24), 0);
+    mapping.raw.read(0, 32);
+    mapping.close();
+  }
+}
+
 function memory(sys: Sys, file: Memfd): void {
   const mapping = file.map();
   mapping.write(

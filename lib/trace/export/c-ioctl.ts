@@ -39,6 +39,11 @@ export function emitIoctl(context: Context, call: RecordedCall): string[] {
     const made = makes && call.result >= 0 ? `${context.names.newFd(call.result, ioctl?.makes)} = (int)` : '';
     return `${made}sys(ioctl(${fd}, ${request}, ${passed}))`;
   };
+  const alias = call.mapped.get(2);
+  if (alias !== undefined) {
+    const passed = context.names.hva(alias);
+    return checked(call, `ioctl(${fd}, ${request}, ${passed})`, answer(passed), [], kind);
+  }
   if (arg instanceof Uint8Array) {
     const { declared, before, checks } = structParts(context, call, ioctl, arg);
     const given = ioctl?.travels === 'out' ? undefined : layoutOf(ioctl)?.format(arg);

@@ -115,26 +115,39 @@ const cachestat: Emit = (context, call, [fd = '', offset = '', length = '']) => 
   );
 };
 
+/** The memory that a buffer of the call aliases. */
+function aliasOf(context: Context, call: RecordedCall, index: number): string | undefined {
+  const hva = call.mapped.get(index);
+  return hva === undefined ? undefined : context.names.hva(hva);
+}
+
 /** A call that fills the buffer at `index`; `expression` has BUFFER where it goes. */
 function filling(context: Context, call: RecordedCall, index: number, expression: string, isSyscall = true): string[] {
   const size = bytesAt(call, index).length;
   const upTo = call.call === 'mincore' ? size : call.result;
   const want = (call.out.get(index) ?? new Uint8Array()).subarray(0, Math.max(0, upTo));
-  const declared = [`static unsigned char found[${Math.max(size, 1)}];`];
+  const alias = aliasOf(context, call, index);
+  const found = alias ?? 'found';
+  const declared = alias === undefined ? [`static unsigned char found[${Math.max(size, 1)}];`] : [];
   const checks: string[] = [];
   if (want.length > 0 && call.result >= 0) {
     const { declare, fill } = context.buffer('want', want);
     declared.push(...declare);
-    checks.push(...fill, `bytes("bytes", want, found, ${want.length});`);
+    checks.push(...fill, `bytes("bytes", want, ${found}, ${want.length});`);
   }
-  const made = expression.replace('BUFFER', 'found');
-  const shown = expression.replace('BUFFER', `<${size} bytes>`);
+  const made = expression.replace('BUFFER', found);
+  const shown = expression.replace('BUFFER', alias ?? `<${size} bytes>`);
   return block(declared, checked(call, shown, isSyscall ? `sys(${made})` : made, checks));
 }
 
 /** A call that takes the buffer in its second argument. */
 function taking(context: Context, call: RecordedCall, expression: string, isSyscall = true): string[] {
   const bytes = bytesAt(call, 1);
+  const alias = aliasOf(context, call, 1);
+  if (alias !== undefined) {
+    const expressed = expression.replace('BUFFER', alias);
+    return alsoChecked(checked(call, expressed, isSyscall ? `sys(${expressed})` : expressed), faulted(context, call));
+  }
   const hint = context.code.get(call);
   const { declare, fill } = context.buffer('data', bytes, hint === undefined ? undefined : codeLines(bytes, hint));
   const made = expression.replace('BUFFER', 'data');
@@ -180,8 +193,10 @@ const SPECIAL: Readonly<Record<string, Emit>> = {
   copyOut: (context, call, [at = '']) => {
     context.helpers.add('copy');
     const lines = filling(context, call, 1, `copy_out(${at}, BUFFER, ${sizeOf(call)})`, false);
-    const more = faulted(context, call).map((line) => `\t${line}`);
-    return [...lines.slice(0, -2), ...more, ...lines.slice(-2)];
+    const isBlock = lines.at(-1) === '}';
+    const more = faulted(context, call).map((line) => (isBlock ? `\t${line}` : line));
+    const end = isBlock ? -2 : -1;
+    return [...lines.slice(0, end), ...more, ...lines.slice(end)];
   },
   copyIn: (context, call, [at = '']) => {
     context.helpers.add('copy');

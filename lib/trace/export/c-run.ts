@@ -12,7 +12,6 @@ import { hex, literal } from './c-text.ts';
 /** A run may take this long at least, in milliseconds, before it is interrupted. */
 const LEAST_LIMIT_MS = 10_000;
 const MOST_LIMIT_MS = 3_600_000;
-const LONGEST_DELAY_US = 5_000_000;
 const EINTR = 4;
 const NO_VCPU = ['// nobody attached this vCPU'];
 
@@ -70,9 +69,7 @@ export function emitKick(context: Context, call: RecordedCall, during: RecordedC
   if (name === undefined) return NO_VCPU;
   const kick = [...emitWrites(context, call), `kick(&${name});`];
   if (during === undefined) return kick;
-  if (during.result !== -EINTR) return [`finish(&${name}, ${limitOf(during)});`, ...kick];
-  const delay = Math.min(LONGEST_DELAY_US, Math.max(0, Math.round(call.at - during.at)));
-  return [`usleep(${delay}); // the run took so long before it was kicked`, ...kick];
+  return during.result === -EINTR ? kick : [`finish(&${name}, ${limitOf(during)});`, ...kick];
 }
 
 const exitBytes = (name: string, path: string, offset: number, bytes: Uint8Array): string => {

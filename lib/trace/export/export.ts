@@ -36,19 +36,36 @@ function emitCall(context: Context, call: RecordedCall): string[] | undefined {
   }
 }
 
+/** While a guest runs, what the host does comes when it came in the recording. */
+function pause(micros: number): string[] {
+  const LEAST_US = 1000;
+  const LONGEST_US = 5_000_000;
+  return micros < LEAST_US
+    ? []
+    : [`usleep(${Math.min(Math.round(micros), LONGEST_US)}); // as long as in the recording`];
+}
+
 /** The lines of each step. A run that nothing happens during needs no thread. */
 function* stepLines(steps: readonly Step[], context: Context, left: RecordedCall[]): Generator<string[]> {
   const threaded = new Set<RecordedCall>();
+  /** Runs under way in threads, and when the last thing happened while one was. */
+  const underWay = new Set<RecordedCall>();
+  let last = 0;
   for (const [i, step] of steps.entries()) {
     const { call } = step;
     const next = steps[i + 1];
     if (step.kind === 'start') {
       if (next?.kind === 'end' && next.call === call) continue;
       threaded.add(call);
+      underWay.add(call);
+      last = call.at;
       yield [`// ${call.n}: begins here`, ...emitStart(context, call)];
       continue;
     }
     let lines: string[] | undefined;
+    underWay.delete(call);
+    const delay = underWay.size === 0 || step.kind === 'end' ? [] : pause(call.at - last);
+    if (underWay.size > 0) last = Math.max(last, call.at);
     if (step.kind === 'end') lines = emitRun(context, call, threaded.has(call));
     else if (step.kind === 'kick') lines = emitKick(context, call, step.during);
     else if (call.call === 'vcpuRun') lines = emitRun(context, call, false);
@@ -59,7 +76,7 @@ function* stepLines(steps: readonly Step[], context: Context, left: RecordedCall
     }
     if (lines === undefined) left.push(call);
     context.kinds.follow(call);
-    yield [lineOf(call), ...(lines ?? ['// left out: there is no safe way to write this call'])];
+    yield [lineOf(call), ...delay, ...(lines ?? ['// left out: there is no safe way to write this call'])];
   }
 }
 

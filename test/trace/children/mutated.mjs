@@ -169,7 +169,7 @@ for (let i = 0; i < Number(timesText); i++) {
     counts.replayed++;
     for (const key of ['different', 'skipped']) counts[key] += report[key].length;
     counts.same += report.same;
-    if (report.calls !== report.same + report.different.length + report.skipped.length)
+    if (report.calls !== report.same + report.different.length + report.processor.length + report.skipped.length)
       throw new Error('calls are missing in the report');
     if (i % 8 === 0) diffTraces(whole, recording);
     if (i % 8 === 4) exportTrace(recording);
