@@ -125,7 +125,7 @@ describe('formats', () => {
     const { stdout } = privmem('conformance', '--list', '--json');
     const listed = JSON.parse(stdout) as { name: string; promise: string }[];
     expect(listed.map(({ name }) => name)).toEqual(SCENARIOS.map(({ name }) => name));
-    for (const { promise } of listed) expect(promise).toMatch(/[a-z_]+\(2\)|\.c\b|\.rst\b/);
+    for (const { promise } of listed) expect(promise).toMatch(/[a-z_]+\(2\)|\.[ch]\b|\.rst\b/);
   });
 });
 

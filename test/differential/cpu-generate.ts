@@ -30,7 +30,7 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'mov-control',
   'mov-segment',
 ]);
-const BRANCHES: ReadonlySet<Semantics> = new Set(['jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['ret-far', 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
 const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps']);
 const NAMES = [
   'rax',

@@ -64,7 +64,9 @@ function codeSegment({ machine }: Site, selector: number) {
   const cs = readDescriptor(machine, selector);
   const refuse = (vector: number = VECTOR.protection) => state.exception(vector, selector & ~3);
   if (cs.s === 0 || (cs.type & 8) === 0) throw refuse();
-  if ((selector & 3) !== state.cpl) throw state.abandon({ kind: 'emulation', bytes: Uint8Array.of(0xcb) });
+  const rpl = selector & 3;
+  if (rpl < state.cpl) throw refuse();
+  if (rpl > state.cpl) throw state.abandon({ kind: 'emulation', bytes: Uint8Array.of(0xcb) });
   const conforming = (cs.type & 4) !== 0;
   if (conforming ? cs.dpl > state.cpl : cs.dpl !== state.cpl) throw refuse();
   if (cs.present === 0) throw refuse(VECTOR.notPresent);
