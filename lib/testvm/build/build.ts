@@ -275,9 +275,9 @@ export async function buildKernel(options: BuildOptions): Promise<BuildResult> {
     const final = parseConfig(readFileSync(files.config, 'utf8'), files.config);
     const dropped = differences(fragments, final);
     for (const text of dropped) options.onWarning?.(`not taken by this kernel's Kconfig: ${text}`);
-    const absent = differences(ourOptions(arch, debug), final).filter(
-      (text) => !fragments.has(text.slice(7, text.indexOf(':'))),
-    );
+    // What is off in ours is to spare time; something else may have selected it.
+    const ours = [...ourOptions(arch, debug)].filter(([option, value]) => value !== 'n' && !fragments.has(option));
+    const absent = differences(new Map(ours), final);
     return {
       kernel: { ...kernel, name, ...files },
       cached,
