@@ -465,7 +465,7 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
     file: GMEM,
     original: 'xa_for_each(&f->bindings, index, slot)\n\t\tWRITE_ONCE(slot->gmem.file, NULL);',
     replacement: 'xa_for_each_range(&f->bindings, index, slot, 0, 0)\n\t\tWRITE_ONCE(slot->gmem.file, NULL);',
-    expected: 'memslot/binding_ranges/file_closed_under_its_slot_leaves_a_slot_that_can_be_deleted',
+    expected: 'guest_memfd/lifetime/closed_file_is_gone_from_each_of_its_slots',
   },
   {
     name: 'bind: files that are no guest_memfd are EBADF',

@@ -329,13 +329,6 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
     expected: 'kvm/process/vm_and_vcpu_of_another_process_are_EIO',
   },
   {
-    name: 'delete: the quirk does not zap',
-    file: MMU,
-    original: 'if (zap_all) {\n\t\t__kvm_mmu_zap_all_fast_front_half(kvm);',
-    replacement: 'if (0) {\n\t\t__kvm_mmu_zap_all_fast_front_half(kvm);',
-    expected: 'memslot/guest/deleted_slot_is_no_memory_any_more',
-  },
-  {
     name: 'delete: only the first page of the slot is zapped',
     file: MMU,
     original: '.end = slot->base_gfn + slot->npages,\n\t\t.may_block = true,\n\t\t.attr_filter = KVM_FILTER_PRIVATE | KVM_FILTER_SHARED,',
