@@ -4,6 +4,7 @@ import { PAGE } from '../../file-kinds.ts';
 import { FILE_GPA, fileGuest, findStamps, forGuests, GUEST_PROTECTED, GUEST_SHARED, stamp } from '../../gmem-guest.ts';
 import { halted } from '../../guest.ts';
 import { topic } from '../../scenario.ts';
+import { GPA } from '../../slots.ts';
 
 /** Punches a range of pages of the file; then the guest finds zeros in `zero` and its stamps elsewhere. */
 const HOLES = [
@@ -52,9 +53,24 @@ export const guestMemfdGuestPunch = topic(
         { gpa: second.gpa, pages: 4, salt: 2 },
       ] as const;
       await stamp(guest, ...ranges);
-      file.punchHole(3 * PAGE, 3 * PAGE);
+      file.punchHole(3 * PAGE, 2 * PAGE);
       await findStamps(t, guest, ranges[0], [3]);
-      await findStamps(t, guest, ranges[1], [0, 1]);
+      await findStamps(t, guest, ranges[1], [0]);
+      file.punchHole(2 * PAGE, 5 * PAGE);
+      await findStamps(t, guest, ranges[0], [2, 3]);
+      await findStamps(t, guest, ranges[1], [0, 1, 2]);
+    });
+
+    // The slot's first page has a larger index in the file than its frame has among the guest's.
+    each('under_a_slot_far_into_the_file', async (t, kind) => {
+      const { guest, file, gpa } = fileGuest(t, kind, { pages: 0x1_0000, first: 0x9000, slotPages: 4, gpa: GPA });
+      await stamp(guest, { gpa, pages: 4 });
+      file.punchHole(0x9001 * PAGE, PAGE);
+      await findStamps(t, guest, { gpa, pages: 4 }, [1]);
+      file.punchHole(0, 0x9003 * PAGE);
+      await findStamps(t, guest, { gpa, pages: 4 }, [0, 1, 2]);
+      file.punchHole(0, 0x1_0000 * PAGE);
+      await findStamps(t, guest, { gpa, pages: 4 }, [0, 1, 2, 3]);
     });
 
     each('of_one_file_leaves_the_other', async (t, kind) => {

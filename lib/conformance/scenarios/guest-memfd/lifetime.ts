@@ -141,6 +141,21 @@ export const guestMemfdLifetime = topic(
       t.same([last.code, last.flags], ['EFAULT', kind.private ? 8n : 0n], 'errno and flags');
     });
 
+    guests('closed_file_is_gone_from_each_of_its_slots', async (t, kind) => {
+      const { guest, file, gpa } = fileGuest(t, kind, { pages: 8, slotPages: 4 });
+      const other = fileGuest(t, kind, { guest, file, slot: 2, first: 5, slotPages: 3, gpa: gpa + 64 * PAGE });
+      await stamp(guest, { gpa, pages: 4 }, { gpa: other.gpa, pages: 3 });
+      file.close();
+      for (const at of [gpa, other.gpa]) {
+        const { last } = await guest.start((g) => g.report(0, g.load(at + PAGE)));
+        t.same(last.name, 'KVM_EXIT_MEMORY_FAULT', `exit at gpa 0x${at.toString(16)}`);
+      }
+      for (const slot of [1, 2])
+        guest.vm.ioctl(KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region.encode({ slot }));
+      const fresh = fileGuest(t, kind, { guest, slot: 3, pages: 8 });
+      await guest.run((g) => g.check(fresh.gpa, 8 * PAGE, 0));
+    });
+
     guests('refused_bindings_do_not_keep_the_file', async (t, kind) => {
       const { guest, file, gpa, pages } = fileGuest(t, kind, { pages: 4 });
       const { vm } = guest;

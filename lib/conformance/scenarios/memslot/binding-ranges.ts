@@ -19,10 +19,10 @@ const CLASHING = [
   [0, 12],
 ] as const;
 const APART = [
-  [3, 4],
   [8, 9],
-  [0, 4],
   [8, 12],
+  [3, 4],
+  [0, 4],
 ] as const;
 
 export const memslotBindingRanges = topic(
