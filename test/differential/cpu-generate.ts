@@ -29,6 +29,8 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'wrmsr',
   'mov-control',
   'mov-segment',
+  'lgdt',
+  'ret-far',
 ]);
 const BRANCHES: ReadonlySet<Semantics> = new Set(['ret-far', 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
 const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps']);

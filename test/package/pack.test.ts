@@ -104,7 +104,8 @@ describe('installed without a compiler', () => {
       [
         "import { Kvm, type Kernel } from 'privmem';",
         "import * as guest from 'privmem/guest';",
-        'export const open: (kernel: Kernel) => unknown = (kernel) => [Kvm, kernel.release, guest];',
+        "import { Mrtd } from 'privmem/measure';",
+        'export const open: (kernel: Kernel) => unknown = (kernel) => [Kvm, kernel.release, guest, new Mrtd()];',
         '// @ts-expect-error: not exported',
         "import { nothing } from 'privmem';",
         '',

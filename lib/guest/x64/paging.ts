@@ -20,7 +20,7 @@ export interface PageTableOptions {
   /** What to map, in bytes; rounded outwards to 2 MiB pages. */
   readonly ranges: Iterable<GpaRange>;
   /** Protected guests: ranges are mapped as private memory, and once more {@link SHARED_ALIAS} higher as shared memory. */
-  readonly sides?: SideBit;
+  readonly sides?: SideBit | undefined;
   /** Room for the tables in bytes; RangeError when they need more. */
   readonly capacity?: number;
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { program, REPORT_GPA, x64 } from '../../../lib/guest/index.ts';
+import { program, REPORT_GPA, SHARED_ALIAS, SIDE_BIT, x64 } from '../../../lib/guest/index.ts';
 
 const { identityPageTables, longMode, protectedMode, realMode, startState } = x64;
 
@@ -42,6 +42,24 @@ describe('page tables', () => {
     expect(identityPageTables({ at: 0, ranges: [] }).usedBytes).toBe(3 * 4096);
     expect(identityPageTables({ at: 0, ranges: [{ gpa: REPORT_GPA, size: 4096 }] }).usedBytes).toBe(4 * 4096);
     expect(identityPageTables({ at: 0, ranges: [{ gpa: 2 ** 40, size: 2 ** 30 }] }).usedBytes).toBe(5 * 4096);
+  });
+
+  it('of protected guests show each page twice, and mark one side', () => {
+    const leaf = (technology: 'sev' | 'tdx', address: number): string => {
+      const { bytes } = identityPageTables({ at: 0, ranges: [], sides: SIDE_BIT[technology] });
+      const view = new DataView(bytes.buffer);
+      let table = 0n;
+      for (const shift of [39n, 30n, 21n]) {
+        const entry = view.getBigUint64(Number(table) + Number((BigInt(address) >> shift) & 511n) * 8, true);
+        if ((entry & 0x80n) !== 0n) return ((entry & 0x000f_ffff_ffff_f000n) >> 12n).toString(16);
+        table = entry & 0x0007_7fff_ffff_f000n;
+      }
+      return 'none';
+    };
+    expect([leaf('sev', 0), leaf('sev', SHARED_ALIAS)]).toEqual(['8000000000', '0']);
+    expect([leaf('tdx', 0), leaf('tdx', SHARED_ALIAS)]).toEqual(['0', '800000000']);
+    const beyond = { at: 0, ranges: [{ gpa: SHARED_ALIAS - 1, size: 2 }], sides: SIDE_BIT.sev };
+    expect(() => identityPageTables(beyond)).toThrow(/46 bits/);
   });
 
   it('throw RangeError where they cannot be', () => {

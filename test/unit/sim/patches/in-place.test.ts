@@ -7,6 +7,7 @@ import { Mapping } from '../../../../lib/memory/mapping.ts';
 import { simulate } from '../../../../lib/sim/simulate.ts';
 import { declareMemoryAttributes2, kvm_memory_attributes2 } from '../../../../lib/uapi/index.ts';
 import { SevWorld, SNP_POLICY, TYPE } from '../sev/world.ts';
+import { TdxWorld } from '../tdx/world.ts';
 
 const PAGE = 4096;
 const DATA = 0x20_0000;
@@ -144,5 +145,20 @@ describe('KVM_SET_MEMORY_ATTRIBUTES2', () => {
     expect(host.readU64(0)).not.toBe(0x11n);
     expect(set(sys, file.fd, { offset: 0, size: PAGE, attributes: PRIVATE }).outcome).toBe('ok');
     expect(world.snpUpdate(update).outcome).toBe('ok');
+  });
+  it('TDX: pages are added where they lie, without a source', () => {
+    const world = new TdxWorld({ patches: ['in-place-v8'], technologies: ['tdx'] });
+    const { vm, sys } = world;
+    expect([world.initVm(), world.splitIrqchip()]).toEqual(['ok', 'ok']);
+    const vcpu = vm.createVcpu();
+    expect(world.initVcpu(vcpu)).toBe('ok');
+    const file = vm.createGuestMemfd(SIZE, BOTH);
+    const host = file.map();
+    vm.addMemslot({ slot: 0, gpa: DATA, size: SIZE, backing: host, guestMemfd: file });
+    host.writeU64(0, 0x11n);
+    expect(set(sys, file.fd, { offset: 0, size: PAGE, attributes: PRIVATE }).outcome).toBe('ok');
+    const region = { source_addr: 0, gpa: DATA, nr_pages: 1 };
+    expect(world.memRegion(vcpu, region)).toMatchObject({ outcome: 'ok', left: { source_addr: 0, nr_pages: 0 } });
+    expect(world.finalise()).toBe('ok');
   });
 });

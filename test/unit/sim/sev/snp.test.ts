@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { GHCB_GPA } from '../../../../lib/guest/index.ts';
 import { SNP_PAGE, SnpLaunchDigest } from '../../../../lib/measure/index.ts';
+import { simulate } from '../../../../lib/sim/simulate.ts';
 import { KVM_SEV, kvm_sev_init } from '../../../../lib/uapi/index.ts';
 import { DATA, DATA_PAGES, ID, LOW, PAGE, SevWorld, SNP_POLICY, snpGuest, TYPE } from './world.ts';
 
@@ -326,6 +327,11 @@ describe('five mistakes with SEV-SNP', () => {
 });
 
 describe('what the machine says of SEV', () => {
+  it('is not in releases that came before it', () => {
+    expect(() => simulate({ release: '6.8', technologies: ['sev-snp'] })).toThrow('came with 6.11');
+    expect(() => simulate({ release: '6.12', technologies: ['tdx'] })).toThrow('came with 6.16');
+  });
+
   it('VM types, capabilities and attributes', () => {
     const world = new SevWorld('sev-snp');
     const { vm, kvm } = world;
