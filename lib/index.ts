@@ -23,7 +23,7 @@ export {
 export { type CacheStat, type FileStat, Sys } from './kernel/sys.ts';
 export { type TraceRecord, type TraceSink, traceKernel } from './kernel/trace.ts';
 export { jsonFileSink, recordToJson, textSink } from './kernel/trace-sinks.ts';
-export type { Arm64State } from './kvm/arm64-state.ts';
+export type { Arm64Core, Arm64State } from './kvm/arm64-state.ts';
 export type * from './kvm/exits.ts';
 export type { CpuidEntry } from './kvm/growing.ts';
 export { GuestMemfd } from './kvm/guest-memfd.ts';

@@ -18,9 +18,16 @@ export class Machine {
   readonly vcpu: Vcpu;
   readonly #scene: Scene;
 
-  constructor(scene: Scene, type: number | bigint = 0) {
+  /** @param made a type of VM, or what the scenario made itself and closes. */
+  constructor(scene: Scene, made: number | { readonly vm: Vm; readonly memory: Mapping; readonly vcpu: Vcpu } = 0) {
     this.#scene = scene;
-    this.vm = scene.use(scene.kvm.createVm(type));
+    if (typeof made !== 'number') {
+      this.vm = made.vm;
+      this.memory = made.memory;
+      this.vcpu = made.vcpu;
+      return;
+    }
+    this.vm = scene.use(scene.kvm.createVm(made));
     this.memory = scene.use(Mapping.anonymous(scene.sys, RAM));
     this.vm.addMemslot({ slot: 0, gpa: 0, size: RAM, backing: this.memory });
     this.vcpu = this.addVcpu(0);
@@ -32,8 +39,14 @@ export class Machine {
     return vcpu;
   }
 
+  /** An access that nobody finished would move the pc of whatever comes next. */
+  #finish(): void {
+    if (this.vcpu.lastExit?.name === 'KVM_EXIT_MMIO') this.vcpu.completeIo();
+  }
+
   /** Code at CODE, the pc there. */
   load(write: (a: a64.Assembler) => unknown, at = CODE): void {
+    this.#finish();
     const a = new a64.Assembler(at);
     write(a);
     this.memory.write(at, a.bytes());
@@ -65,6 +78,7 @@ export class Machine {
   }
 
   playProgram(built: GuestProgram): Fact {
+    this.#finish();
     const start = a64.startState(built);
     for (const { gpa, bytes } of start.memory) this.memory.write(gpa, bytes);
     this.vcpu.arm64.setCore(start.core);
@@ -76,10 +90,7 @@ export class Machine {
       const event = end.name === 'KVM_EXIT_MMIO' ? collector.accept(end) : undefined;
       if (event === undefined) return [...told, exitFact(end)];
       if (event === 'pending') continue;
-      if (event.kind === 'halt') {
-        this.vcpu.completeIo();
-        return told;
-      }
+      if (event.kind === 'halt') return told;
       told.push(eventFact(event));
     }
   }

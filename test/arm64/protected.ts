@@ -265,7 +265,7 @@ const teardown: Scenario = (scene) => {
   vm.addMemslot({ slot: 0, gpa: 0, size: RAM, backing: memory });
   const vcpu = vm.createVcpu(0);
   vcpu.arm64.init(undefined, [4]);
-  const machine = Object.assign(Object.create(Machine.prototype) as Machine, { vm, memory, vcpu });
+  const machine = new Machine(scene, { vm, memory, vcpu });
   note(
     'guest',
     machine.play((g) => {

@@ -54,7 +54,6 @@ export function randomCode(seed: number, programs: number): Scenario {
       });
       machine.vcpu.arm64.setCore({ x, pc: BigInt(CODE) });
       const end = machine.runFact();
-      machine.vcpu.completeIo();
       const core = machine.vcpu.arm64.getCore();
       const facts: Fact = { end, x: core.x.map(hex) };
       scene.note(`seed ${seed}, program ${n}`, facts);
