@@ -30,6 +30,10 @@ const S64_MAX = (1n << 63n) - 1n;
 const MAP_TYPE = 0xfn;
 const MAP_SHARED = 1n;
 
+const F_SETLEASE = 1024n;
+const PINNED =
+  'the first page cannot be pinned: not mapped, without the right, private, beyond the end of the file, or of memfd_secret';
+
 const isInt = (value: unknown): value is number | bigint => typeof value === 'number' || typeof value === 'bigint';
 const big = (value: unknown): bigint => (isInt(value) ? BigInt(value) : 0n);
 const unaligned = (value: unknown): boolean => big(value) % PAGE !== 0n;
@@ -194,6 +198,61 @@ const ROWS: readonly Row[] = [
     hint: 'memfd_secret is off: boot with secretmem.enable=1 (on by default since Linux 6.5)',
   },
   { of: 'cachestat', code: 'ENOSYS', hint: 'cachestat needs Linux 6.5' },
+  {
+    of: 'mlock',
+    code: 'ENOMEM',
+    hint: 'a hole in the range, pages that cannot be had (private, beyond the end of the file, memfd_secret), or RLIMIT_MEMLOCK',
+  },
+  { of: 'msync', code: 'EINVAL', hint: 'with MS_SYNC: guest_memfd and memfd_secret have no write-back' },
+  { of: 'msync', code: 'EBUSY', hint: 'MS_INVALIDATE of locked pages: unlock them first' },
+  { of: 'mbind', code: 'ENOSYS', hint: 'this kernel was built without CONFIG_NUMA' },
+  { of: 'getMempolicy', code: 'ENOSYS', hint: 'this kernel was built without CONFIG_NUMA' },
+  {
+    of: 'mbind',
+    code: 'EINVAL',
+    hint: 'a mode that this kernel does not know, or a set of nodes that the mode does not take: BIND and INTERLEAVE need a node with memory, DEFAULT and LOCAL none',
+  },
+  {
+    of: 'mbind',
+    code: 'EIO',
+    hint: 'MPOL_MF_STRICT: pages that are there already lie on other nodes and cannot move; those of a guest_memfd never do',
+  },
+  { of: 'processVmReadv', code: 'EFAULT', hint: PINNED },
+  { of: 'processVmWritev', code: 'EFAULT', hint: PINNED },
+  { of: 'vmsplice', code: 'EFAULT', hint: PINNED },
+  { of: 'vmsplice', code: 'EBADF', hint: 'the descriptor must be an end of a pipe' },
+  {
+    of: 'splice',
+    code: 'EINVAL',
+    hint: 'one side must be a pipe, the other a file that can be spliced, not opened with O_APPEND; guest_memfd and memfd_secret cannot',
+  },
+  {
+    of: 'sendfile',
+    code: 'EINVAL',
+    hint: 'guest_memfd and memfd_secret cannot be read from; the target must not be open with O_APPEND',
+  },
+  {
+    of: 'copyFileRange',
+    code: 'EINVAL',
+    hint: 'both must be regular files with different ranges; guest_memfd and memfd_secret cannot be read from',
+  },
+  { of: 'copyFileRange', code: 'EXDEV', hint: 'the files are of different file systems: use sendfile' },
+  { of: 'flock', code: 'EAGAIN', hint: 'another open file of the same memory holds a lock that conflicts' },
+  { of: 'fsync', code: 'EINVAL', hint: 'guest_memfd and memfd_secret have no write-back' },
+  { of: 'fdatasync', code: 'EINVAL', hint: 'guest_memfd and memfd_secret have no write-back' },
+  { of: 'fchown', code: 'EINVAL', hint: 'the owner of a guest_memfd cannot be changed' },
+  {
+    of: 'fcntl',
+    code: 'EAGAIN',
+    when: ({ args }) => big(args[1]) === F_SETLEASE,
+    hint: 'somebody has the file open in a way that conflicts with the lease, or there is no lease to give up',
+  },
+  {
+    of: 'fcntl',
+    code: 'EINVAL',
+    when: ({ args }) => big(args[1]) === F_SETLEASE,
+    hint: 'no such kind of lease, or not for this file: since Linux 7.0 of memory files only memfd can have one',
+  },
   {
     of: 'KVM_RUN',
     code: 'EFAULT',

@@ -137,7 +137,7 @@ const O_ASYNC = 0x2000;
 const O_NOATIME = 0x40000;
 const O_DIRECT = { x64: 0x4000, arm64: 0x10000 } as const;
 
-export function fcntl({ fds, profile, locks }: Process, fd: number, command: number, arg: number): number {
+export function fcntl({ fds, profile, locks, physical }: Process, fd: number, command: number, arg: number): number {
   const file = fds.get(fd);
   if (file === undefined) return -EBADF;
   switch (command) {
@@ -161,7 +161,7 @@ export function fcntl({ fds, profile, locks }: Process, fd: number, command: num
     case F_GETLEASE:
       return locks.getLease(file);
     case F_ADD_SEALS:
-      return file.writable ? file.addSeals(arg) : -EPERM;
+      return file.writable ? file.addSeals(arg, () => physical.holdsAny(file.pages)) : -EPERM;
     default:
       return file.getSeals();
   }

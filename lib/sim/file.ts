@@ -4,6 +4,7 @@
  * operation. Results are values of zero or more, or negated errnos.
  */
 import { EINVAL, ENODEV, ENOTTY, ENXIO, EOPNOTSUPP } from './errno.ts';
+import type { PagePart } from './files/paged.ts';
 import type { PageStore } from './page-store.ts';
 import type { Vma } from './vma.ts';
 
@@ -66,8 +67,6 @@ export abstract class SimFile {
   readonly mapAlign: number = 4096;
   /** A FIFO. */
   readonly fifo: boolean = false;
-  /** Has a poll operation. */
-  readonly pollable: boolean = false;
   /** Has a splice_read operation … */
   readonly splicesOut: boolean = false;
   /** … and a splice_write operation. */
@@ -155,7 +154,7 @@ export abstract class SimFile {
   }
 
   /** Up to `length` bytes at `at`, in parts that each lie in one page: what splice_read puts into a pipe. */
-  spliceRead(_at: bigint, _length: number): Uint8Array[] | number {
+  spliceRead(_at: bigint, _length: number): PagePart[] | number {
     return [];
   }
 
@@ -201,7 +200,8 @@ export abstract class SimFile {
     return -EOPNOTSUPP;
   }
 
-  addSeals(_seals: number): number {
+  /** `isPinned`: whether somebody holds pages of it, a pipe or a device. */
+  addSeals(_seals: number, _isPinned: () => boolean): number {
     return -EINVAL;
   }
 

@@ -126,7 +126,7 @@ const PIPE_FLAGS = { x64: O_CLOEXEC | O_NONBLOCK | 0x4000, arm64: O_CLOEXEC | O_
 export function pipe(process: Process, flags: number): readonly [number, number] | number {
   const { fds, profile } = process;
   if ((flags & ~PIPE_FLAGS[profile.arch]) !== 0) return -EINVAL;
-  const [reader, writer] = makePipe(process.nextInode(), profile.arch, flags);
+  const [reader, writer] = makePipe(process, flags);
   const read = fds.install(reader, true);
   if (read < 0) return read;
   const write = fds.install(writer, true);

@@ -35,7 +35,7 @@ export function frameAt(space: AddressSpace, page: number): Frame | undefined {
 
 export class PhysicalMemory {
   readonly #numbers = new Map<PageStore, Map<number, number>>();
-  readonly #pins = new Map<PageStore, Map<number, number>>();
+  readonly #pins = new Map<PageStore, Map<number, Set<object>>>();
   #last = 0;
 
   /** The number of the frame, which it has from its first use until the page is freed or moved. */
@@ -61,22 +61,38 @@ export class PhysicalMemory {
 
   /** One more who needs the page where it is: FOLL_LONGTERM, vmsplice, I/O under way. Undone by the returned function. */
   pin({ store, page }: Frame): () => void {
-    const pins = this.#pins.get(store) ?? new Map<number, number>();
-    this.#pins.set(store, pins);
-    pins.set(page, (pins.get(page) ?? 0) + 1);
-    let held = true;
+    const pins = this.#pinsOf(store);
+    const holders = pins.get(page) ?? new Set();
+    pins.set(page, holders);
+    const holder = {};
+    holders.add(holder);
     return () => {
-      if (!held) return;
-      held = false;
-      const left = (pins.get(page) ?? 1) - 1;
-      if (left > 0) pins.set(page, left);
-      else pins.delete(page);
-      if (pins.size === 0) this.#pins.delete(store);
+      holders.delete(holder);
+      // Another frame may be the page by now.
+      if (holders.size === 0 && pins.get(page) === holders) pins.delete(page);
     };
+  }
+
+  #pinsOf(store: PageStore): Map<number, Set<object>> {
+    const known = this.#pins.get(store);
+    if (known !== undefined) return known;
+    const pins = new Map<number, Set<object>>();
+    this.#pins.set(store, pins);
+    // A page that is freed leaves its store, whoever holds the frame.
+    store.onInvalidate((from, to, change) => {
+      if (change !== 'punch' && change !== 'truncate') return;
+      for (const page of [...pins.keys()]) if (page >= from && page < to) pins.delete(page);
+    });
+    return pins;
   }
 
   isPinned({ store, page }: Frame): boolean {
     return this.#pins.get(store)?.has(page) === true;
+  }
+
+  /** Whether any page of the store is pinned. */
+  holdsAny(store: PageStore | undefined): boolean {
+    return store !== undefined && (this.#pins.get(store)?.size ?? 0) > 0;
   }
 
   /** The first pinned page of [from, to), or undefined. */

@@ -1,19 +1,10 @@
 /** What reaches memory by pinning its pages, as devices and debuggers do: get_user_pages. mm/gup.c, mm/process_vm_access.c */
 import { type AddressSpace, isPage } from './address-space.ts';
 import { EFAULT } from './errno.ts';
-import { PAGE_SIZE } from './page.ts';
+import { PAGE_SIZE, ZERO_PAGE } from './page.ts';
+import { userPage } from './physical.ts';
 
 const PROT_READ = 1;
-const PROT_WRITE = 2;
-
-/** The page, or undefined for EFAULT. Unlike an access it takes the very right, and memory that the kernel may map. */
-export function pin(space: AddressSpace, page: number, write: boolean): Uint8Array | undefined {
-  const vma = page < space.endPage ? space.vmas.get(page) : undefined;
-  if (vma === undefined || (vma.prot & (write ? PROT_WRITE : PROT_READ)) === 0) return undefined;
-  if (vma.file?.pinnable === false) return undefined;
-  const found = space.fault(vma, page, write);
-  return isPage(found) ? found : undefined;
-}
 
 /**
  * get_user_pages_fast, for reading: what is in the page tables is had without a look at the mapping, so that also pages that can only be
@@ -21,8 +12,10 @@ export function pin(space: AddressSpace, page: number, write: boolean): Uint8Arr
  */
 export function pinFast(space: AddressSpace, page: number): Uint8Array | undefined {
   const vma = page < space.endPage ? space.vmas.get(page) : undefined;
-  if (vma === undefined || vma.prot === 0 || (vma.prot & PROT_READ) !== 0) return pin(space, page, false);
-  const touched = space.private.has(page) || vma.file?.pages?.isFilled(page + vma.delta) === true;
+  if (vma === undefined || vma.prot === 0 || (vma.prot & PROT_READ) !== 0) return userPage(space, page, false);
+  // Anonymous memory that was only read is the zero page, which is not had so.
+  const written = space.private.has(page) && space.private.peek(page) !== ZERO_PAGE;
+  const touched = written || vma.file?.pages?.isFilled(page + vma.delta) === true;
   if (!touched || vma.file?.pinnable === false) return undefined;
   const found = space.fault(vma, page, false);
   return isPage(found) ? found : undefined;
@@ -41,7 +34,7 @@ function eachPinned(
     const at = address + BigInt(done);
     const offset = Number(at & 4095n);
     const part = Math.min(PAGE_SIZE - offset, length - done);
-    const page = pin(space, Number(at >> 12n), write);
+    const page = userPage(space, Number(at >> 12n), write);
     if (page === undefined) break;
     visit(page.subarray(offset, offset + part), done);
     done += part;

@@ -2,8 +2,10 @@
 import type { AddressSpace } from './address-space.ts';
 import { EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EOVERFLOW, EPIPE, EXDEV } from './errno.ts';
 import { O_APPEND, type SimFile } from './file.ts';
+import type { PagePart } from './files/paged.ts';
 import { lentSlot, PipeFile, type PipeRing, type Slot } from './files/pipe.ts';
 import { PAGE_SIZE } from './page.ts';
+import { frameAt } from './physical.ts';
 import { pinFast } from './pinned.ts';
 
 const OFFSET_MAX = 2n ** 63n - 1n;
@@ -22,7 +24,7 @@ function waitForSpace(ring: PipeRing): number {
 }
 
 /** do_splice_read: parts of the file into the pipe, as many as it has room for. */
-function spliceRead(file: SimFile, at: bigint, length: bigint, room: number): Uint8Array[] | number {
+function spliceRead(file: SimFile, at: bigint, length: bigint, room: number): PagePart[] | number {
   if (!file.readable) return -EBADF;
   if (length === 0n) return [];
   if (!file.splicesOut) return -EINVAL;
@@ -31,33 +33,17 @@ function spliceRead(file: SimFile, at: bigint, length: bigint, room: number): Ui
   return typeof parts === 'number' ? parts : parts.slice(0, room);
 }
 
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
-
-/** Takes `bytes` bytes out of the front of a pipe. */
-function consume(slots: Slot[], bytes: number): void {
-  for (let left = bytes; left > 0; ) {
-    const slot = slots[0];
-    if (slot === undefined) return;
-    const part = Math.min(left, slot.length);
-    slot.offset += part;
-    slot.length -= part;
-    left -= part;
-    if (slot.length === 0) slots.shift();
-  }
-}
+const total = (parts: readonly PagePart[]): number => parts.reduce((sum, { bytes }) => sum + bytes.length, 0);
 
 /** do_splice_from: out of the pipe into the file at `at`; bytes, or a negated errno when there were none. */
-function spliceFrom(slots: Slot[], file: SimFile, at: bigint, length: number): number {
+function spliceFrom(slots: readonly Slot[], file: SimFile, at: bigint, length: number): number {
   if (!file.splicesIn) return -EINVAL;
   let done = 0;
-  for (const slot of [...slots]) {
+  for (const slot of slots) {
     const part = Math.min(slot.length, length - done);
     if (part === 0) break;
     const written = file.writeAt(slot.page.subarray(slot.offset, slot.offset + part), at + BigInt(done));
-    if (written > 0) {
-      consume(slots, written);
-      done += written;
-    }
+    if (written > 0) done += written;
     if (written < part) return done > 0 ? done : written;
   }
   return done;
@@ -110,7 +96,10 @@ function pipeToFile(ring: PipeRing, to: SimFile, length: bigint): number {
   if (ring.slots.length === 0) return ring.writers === 0 ? 0 : -EAGAIN;
   const most = length < BigInt(TRANSFER_MAX) ? Number(length) : TRANSFER_MAX;
   const done = spliceFrom(ring.slots, to, to.position, most);
-  if (done > 0) advance(to, to.position + BigInt(done));
+  if (done > 0) {
+    ring.consume(done);
+    advance(to, to.position + BigInt(done));
+  }
   return done;
 }
 
@@ -120,7 +109,7 @@ function fileToPipe(from: SimFile, ring: PipeRing, length: bigint): number {
   if (waited < 0) return waited;
   const parts = spliceRead(from, from.position, length, ring.room);
   if (typeof parts === 'number') return parts;
-  ring.slots.push(...parts.map(lentSlot));
+  for (const part of parts) ring.lend(part);
   advance(from, from.position + BigInt(total(parts)));
   return total(parts);
 }
@@ -141,9 +130,8 @@ function pipeToPipe(from: PipeRing, to: PipeRing, length: bigint): number {
       from.slots.shift();
       to.slots.push(slot);
     } else {
-      to.slots.push({ ...slot, length: part, merges: false });
-      slot.offset += part;
-      slot.length -= part;
+      to.share(slot, part);
+      from.consume(part);
     }
     done += part;
     left -= BigInt(part);
@@ -230,21 +218,21 @@ function memoryToPipe(space: AddressSpace, ring: PipeRing, address: bigint, leng
     const parts = pinParts(space, address + BigInt(done), length - done);
     if (parts.length === 0) return done > 0 ? done : -EFAULT;
     for (const part of parts.slice(0, ring.room)) {
-      ring.slots.push(lentSlot(part));
-      done += part.length;
+      ring.lend(part);
+      done += part.bytes.length;
     }
   }
   return done;
 }
 
-function pinParts(space: AddressSpace, address: bigint, length: number): Uint8Array[] {
-  const parts: Uint8Array[] = [];
+function pinParts(space: AddressSpace, address: bigint, length: number): PagePart[] {
+  const parts: PagePart[] = [];
   for (let at = address, left = length; left > 0 && parts.length < PIN_BATCH; ) {
     const offset = Number(at & 4095n);
     const size = Math.min(PAGE_SIZE - offset, left);
     const page = pinFast(space, Number(at >> 12n));
     if (page === undefined) break;
-    parts.push(page.subarray(offset, offset + size));
+    parts.push({ bytes: page.subarray(offset, offset + size), frame: frameAt(space, Number(at >> 12n)) });
     at += BigInt(size);
     left -= size;
   }
@@ -264,7 +252,7 @@ function pipeToMemory(space: AddressSpace, ring: PipeRing, address: bigint, leng
     if (!(page instanceof Uint8Array)) return done > 0 ? done : -EFAULT;
     const part = Math.min(slot.length, PAGE_SIZE - offset, length - done);
     page.set(slot.page.subarray(slot.offset, slot.offset + part), offset);
-    consume(ring.slots, part);
+    ring.consume(part);
     done += part;
   }
   return done;

@@ -1,10 +1,12 @@
 /** Mistakes that the simulation could have, each planted by replacing one method: for the proof that a differential run sees them. */
 import { AddressSpace, SEGV_MAPERR } from '../../lib/sim/address-space.ts';
 import { SimFile } from '../../lib/sim/file.ts';
+import { LockTable } from '../../lib/sim/file-locks.ts';
 import { EventfdFile } from '../../lib/sim/files/eventfd.ts';
 import { GuestMemfdFile, GuestMemfdInode } from '../../lib/sim/files/guest-memfd.ts';
 import { HugetlbFile } from '../../lib/sim/files/hugetlb.ts';
 import { MemfdFile, Seals } from '../../lib/sim/files/memfd.ts';
+import { PipeFile } from '../../lib/sim/files/pipe.ts';
 import { SecretmemFile } from '../../lib/sim/files/secretmem.ts';
 import { IntervalMap } from '../../lib/sim/interval-map.ts';
 import { PageStore } from '../../lib/sim/page-store.ts';
@@ -182,6 +184,57 @@ export const IN_FILES: readonly Omit<PlantedFault, 'suite'>[] = [
         (fallocate) =>
           function (this: GuestMemfdFile, mode, offset, length) {
             return offset + length > this.inode.size ? -22 : fallocate.call(this, mode, offset, length);
+          },
+      ),
+  },
+  {
+    name: 'what mlock locks is not locked',
+    plant: () =>
+      method(
+        Vma.prototype,
+        'altered',
+        (altered) =>
+          function (this: Vma, changes) {
+            return altered.call(this, changes.locked === true ? { ...changes, locked: false } : changes);
+          },
+      ),
+  },
+  { name: 'locks of files exclude nobody', plant: () => method(LockTable.prototype, 'flock', () => () => 0) },
+  {
+    name: 'locks stay when their file is closed',
+    plant: () => method(SimFile.prototype, 'onRelease', () => () => undefined),
+  },
+  { name: 'leases are not kept', plant: () => method(LockTable.prototype, 'getLease', () => () => 2) },
+  {
+    name: 'policies of files go with the mapping',
+    plant: () => getter(MemfdFile.prototype, 'policyInode', undefined),
+  },
+  {
+    name: 'a pipe holds copies of pages',
+    plant: () =>
+      method(
+        MemfdFile.prototype,
+        'spliceRead',
+        (spliceRead) =>
+          function (this: MemfdFile, at, length) {
+            const parts = spliceRead.call(this, at, length);
+            return typeof parts === 'number'
+              ? parts
+              : parts.map(({ bytes, frame }) => ({ bytes: bytes.slice(), frame }));
+          },
+      ),
+  },
+  {
+    name: 'writes to a pipe never merge',
+    plant: () =>
+      method(
+        PipeFile.prototype,
+        'writeAt',
+        (writeAt) =>
+          function (this: PipeFile, from, at) {
+            const last = this.ring.slots.at(-1);
+            if (last !== undefined) Object.assign(last, { merges: false });
+            return writeAt.call(this, from, at);
           },
       ),
   },

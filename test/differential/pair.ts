@@ -154,6 +154,7 @@ export function openHost(): Host | string {
     ram: os.totalmem(),
     fdLimit: FD_LIMIT,
     secretmem: has(real.memfdSecret(0), real),
+    numa: real.getMempolicy(new BigInt64Array(1), new Uint8Array(0), 0, 0) !== -ENOSYS,
     hugePages: new Map(sizes.map((shift) => [2 ** shift, 0])),
   };
   return {

@@ -14,7 +14,6 @@ export class EventfdFile extends SimFile {
   #count: bigint;
   readonly #listeners = new Set<() => void>();
   override readonly seekable = true;
-  override readonly pollable = true;
 
   constructor(initial: number, flags: number, ino: bigint, profile: Profile) {
     super(O_RDWR | (flags & O_NONBLOCK));

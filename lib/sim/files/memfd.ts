@@ -3,7 +3,7 @@ import { EFBIG, EOPNOTSUPP, EPERM } from '../errno.ts';
 import { type Fault, type FileStat, type MapRequest, O_RDWR, type SimFile } from '../file.ts';
 import { offsetIn, PAGE_SIZE, pageOf, pagesIn } from '../page.ts';
 import type { Memfile } from '../patches/memfile.ts';
-import { seekPages, splicePages, writePages } from './paged.ts';
+import { type PagePart, seekPages, splicePages, writePages } from './paged.ts';
 import {
   F_SEAL_EXEC,
   F_SEAL_GROW,
@@ -94,7 +94,7 @@ export class MemfdFile extends SealedFile<MemfdInode> {
   }
 
   /** shmem_file_splice_read: the pages themselves; holes are the zero page. */
-  override spliceRead(at: bigint, length: number): Uint8Array[] | number {
+  override spliceRead(at: bigint, length: number): PagePart[] | number {
     return this.#isClosed ? -EPERM : splicePages(this.pages, at, length, this.inode.size);
   }
 

@@ -2,6 +2,7 @@
 import { ENXIO } from '../errno.ts';
 import { offsetIn, PAGE_SIZE, pageOf } from '../page.ts';
 import type { PageStore } from '../page-store.ts';
+import type { Frame } from '../physical.ts';
 
 /** Bytes read; holes read as zeros and stay holes. */
 export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: bigint): number {
@@ -22,16 +23,24 @@ export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: 
   return done;
 }
 
+/** Part of a page on its way into a pipe. */
+export interface PagePart {
+  readonly bytes: Uint8Array;
+  /** The page that it is part of; undefined for the zero page. */
+  readonly frame?: Frame | undefined;
+}
+
 /** Parts of pages for a pipe: what lies in the file, up to its size; the zero page for holes. */
-export function splicePages(pages: PageStore, at: bigint, length: number, size: bigint): Uint8Array[] {
+export function splicePages(pages: PageStore, at: bigint, length: number, size: bigint): PagePart[] {
   const left = size - at;
   const most = left < BigInt(length) ? Number(left) : length;
-  const parts: Uint8Array[] = [];
+  const parts: PagePart[] = [];
   let offset = offsetIn(at);
   let page = pageOf(at);
   for (let done = 0; done < most; page++) {
     const part = Math.min(PAGE_SIZE - offset, most - done);
-    parts.push(pages.peek(page).subarray(offset, offset + part));
+    const frame = pages.isFilled(page) ? { store: pages, page } : undefined;
+    parts.push({ bytes: pages.peek(page).subarray(offset, offset + part), frame });
     done += part;
     offset = 0;
   }

@@ -1,7 +1,10 @@
 /** Pipes: a ring of parts of pages. What splice puts in are the pages themselves, so later writes to them show. fs/pipe.c */
-import { EAGAIN, ENXIO, EPIPE } from '../errno.ts';
-import { type FileStat, O_ACCMODE, O_NONBLOCK, O_WRONLY, SimFile } from '../file.ts';
+import { EAGAIN, EPIPE } from '../errno.ts';
+import { type FileStat, O_NONBLOCK, O_WRONLY, SimFile } from '../file.ts';
 import { PAGE_SIZE } from '../page.ts';
+import type { Frame, PhysicalMemory } from '../physical.ts';
+import type { Process } from '../process.ts';
+import type { PagePart } from './paged.ts';
 import { O_LARGEFILE } from './sealed.ts';
 
 const O_TRUNC = 0x200;
@@ -19,13 +22,16 @@ export interface Slot {
   readonly merges: boolean;
   /** Of a pipe in packet mode: a read takes it whole. */
   readonly packet: boolean;
+  /** What it is part of, where it belongs to somebody else; kept from moving until `unpin`. */
+  readonly frame?: Frame | undefined;
+  readonly unpin?: (() => void) | undefined;
 }
 
-/** A part that belongs to somebody else: not written to. */
-export const lentSlot = (part: Uint8Array): Slot => ({
-  page: part,
+/** A part on its way from file to file. */
+export const lentSlot = ({ bytes }: PagePart): Slot => ({
+  page: bytes,
   offset: 0,
-  length: part.length,
+  length: bytes.length,
   merges: false,
   packet: false,
 });
@@ -34,13 +40,44 @@ export class PipeRing {
   readonly slots: Slot[] = [];
   readonly ino: bigint;
   readonly arch: 'x64' | 'arm64';
+  readonly #physical: PhysicalMemory;
   mode = 0o600;
   readers = 0;
   writers = 0;
 
-  constructor(ino: bigint, arch: 'x64' | 'arm64') {
+  constructor(ino: bigint, { profile, physical }: Process) {
     this.ino = ino;
-    this.arch = arch;
+    this.arch = profile.arch;
+    this.#physical = physical;
+  }
+
+  /** Puts in a part of a page that belongs to somebody else. */
+  lend({ bytes, frame }: PagePart): void {
+    const unpin = frame === undefined ? undefined : this.#physical.pin(frame);
+    this.slots.push({ ...lentSlot({ bytes }), frame, unpin });
+  }
+
+  /** Puts in the first `length` bytes of what is in another pipe. */
+  share(slot: Slot, length: number): void {
+    const unpin = slot.frame === undefined ? undefined : this.#physical.pin(slot.frame);
+    this.slots.push({ ...slot, length, merges: false, unpin });
+  }
+
+  /** `bytes` bytes are taken out of the front. */
+  consume(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      const slot = this.slots[0];
+      if (slot === undefined) return;
+      const part = Math.min(left, slot.length);
+      slot.offset += part;
+      slot.length -= part;
+      left -= part;
+      if (slot.length === 0) this.shift();
+    }
+  }
+
+  shift(): void {
+    this.slots.shift()?.unpin?.();
   }
 
   /** Slots that are free. */
@@ -56,7 +93,6 @@ export class PipeRing {
 export class PipeFile extends SimFile {
   readonly ring: PipeRing;
   override readonly fifo = true;
-  override readonly pollable = true;
   override readonly splicesIn = true;
   override readonly direct = true;
 
@@ -70,16 +106,12 @@ export class PipeFile extends SimFile {
   protected override release(): void {
     if (this.readable) this.ring.readers--;
     if (this.writable) this.ring.writers--;
+    while (this.ring.readers + this.ring.writers === 0 && this.ring.slots.length > 0) this.ring.shift();
   }
 
-  /** fifo_open. Where it would wait for the other end for ever, it is EAGAIN. */
+  /** fifo_open, which waits for the other end with named pipes only. */
   override reopen(flags: number): SimFile | number {
-    const { ring } = this;
-    const mode = flags & O_ACCMODE;
-    const waits = (flags & O_NONBLOCK) === 0;
-    if (mode === O_WRONLY && ring.readers === 0) return waits ? -EAGAIN : -ENXIO;
-    if (mode === 0 && ring.writers === 0 && waits) return -EAGAIN;
-    return new PipeFile(ring, (flags & ~O_TRUNC) | O_LARGEFILE[ring.arch]);
+    return new PipeFile(this.ring, (flags & ~O_TRUNC) | O_LARGEFILE[this.ring.arch]);
   }
 
   override linkName(): string {
@@ -119,10 +151,9 @@ export class PipeFile extends SimFile {
       const part = Math.min(slot.length, into.length - done);
       into.set(slot.page.subarray(slot.offset, slot.offset + part), done);
       done += part;
-      slot.offset += part;
-      slot.length = slot.packet ? 0 : slot.length - part;
-      if (slot.length === 0) slots.shift();
-      if (slot.packet) break;
+      const { packet } = slot;
+      this.ring.consume(packet ? slot.length : part);
+      if (packet) break;
     }
     return done > 0 || writers === 0 ? done : -EAGAIN;
   }
@@ -158,8 +189,8 @@ export class PipeFile extends SimFile {
 }
 
 /** Both ends of a new pipe. `flags`: what F_GETFL shows beside the access mode. */
-export function makePipe(ino: bigint, arch: 'x64' | 'arm64', flags: number): readonly [PipeFile, PipeFile] {
-  const ring = new PipeRing(ino, arch);
-  const status = flags & (O_NONBLOCK | O_DIRECT[arch]);
+export function makePipe(process: Process, flags: number): readonly [PipeFile, PipeFile] {
+  const ring = new PipeRing(process.nextInode(), process);
+  const status = flags & (O_NONBLOCK | O_DIRECT[ring.arch]);
   return [new PipeFile(ring, status & O_NONBLOCK), new PipeFile(ring, status | O_WRONLY)];
 }

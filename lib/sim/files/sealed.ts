@@ -38,7 +38,7 @@ export class Seals {
   }
 
   /** memfd_add_seals, behind its first check. */
-  add(bits: number, mode: number): number {
+  add(bits: number, mode: number, isPinned: () => boolean): number {
     const known = this.#profile.memfdExec ? 0x3f : 0x1f;
     if ((bits & ~known) !== 0) return -EINVAL;
     if (this.has(F_SEAL_SEAL)) return -EPERM;
@@ -46,7 +46,9 @@ export class Seals {
     const implied = (bits & F_SEAL_EXEC) !== 0 && (mode & EXECUTE) !== 0;
     const all = bits | (implied ? F_SEAL_SHRINK | F_SEAL_GROW | WRITE_SEALS : 0);
     const asked = this.#profile.execSealJudged ? all : bits;
-    if ((asked & F_SEAL_WRITE) !== 0 && !this.has(F_SEAL_WRITE) && this.writableMappings > 0) return -EBUSY;
+    const closes = (asked & F_SEAL_WRITE) !== 0 && !this.has(F_SEAL_WRITE);
+    // For the pins the real kernel waits a while.
+    if (closes && (this.writableMappings > 0 || isPinned())) return -EBUSY;
     this.bits |= all;
     return 0;
   }
@@ -149,8 +151,8 @@ export abstract class SealedFile<I extends SealedInode = SealedInode> extends Si
     return 0;
   }
 
-  override addSeals(bits: number): number {
-    return this.inode.seals.add(bits, this.inode.mode);
+  override addSeals(bits: number, isPinned: () => boolean): number {
+    return this.inode.seals.add(bits, this.inode.mode, isPinned);
   }
 
   override getSeals(): number {
