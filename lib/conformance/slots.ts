@@ -2,8 +2,10 @@
 import type { Result } from '../kernel/raw.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { KVM_CAP } from '../uapi/index.ts';
+import { Broken } from './check.ts';
 import type { Context } from './context.ts';
 import { PAGE } from './file-kinds.ts';
+import { checked, describeExit, type GuestRun } from './guest.ts';
 import type { Needs } from './needs.ts';
 import type { ScenarioOptions, Topic } from './scenario.ts';
 
@@ -78,3 +80,12 @@ export const deleted = (vm: Vm, slot = 1): boolean => setRegion(vm, { slot, size
 /** KVM_CAP_MULTI_ADDRESS_SPACE, which is 0 where there is one. */
 export const addressSpaces = (vm: Vm): number =>
   Math.max(1, vm.checkExtension(KVM_CAP.value.KVM_CAP_MULTI_ADDRESS_SPACE));
+
+/** The run ended in an access to memory that no slot has. */
+export function mmio(t: Context, run: GuestRun, expected: { gpa: number; length: number; isWrite: boolean }): void {
+  checked(run);
+  const { last } = run;
+  if (last.name !== 'KVM_EXIT_MMIO') throw new Broken('the exit', 'KVM_EXIT_MMIO', describeExit(last));
+  const { gpa, length, isWrite } = last;
+  t.same({ gpa, length, isWrite }, expected, 'exit');
+}

@@ -181,6 +181,21 @@ export const memslotBindingRanges = topic(
         t.refused(bind(vm, fd, { slot: count, gpa: 0, ...range(page, page + 1) }), clash(t), `page ${page} again`);
     });
 
+    // The kernel may put the next file where the closed one was.
+    each('slot_of_a_closed_file_has_no_part_in_the_next_one', (t, kind) => {
+      const vm = t.vm();
+      for (let round = 0; round < 8; round++) {
+        const closed = vm.createGuestMemfd(12 * PAGE, kind.flags);
+        t.accepted(bind(vm, closed.fd, { slot: 1, ...range(5, 9) }), `the first file, round ${round}`);
+        closed.close();
+        using next = vm.createGuestMemfd(12 * PAGE, kind.flags);
+        t.accepted(bind(vm, next.fd, { slot: 2, gpa: 2 * GPA, ...range(5, 9) }), `the next file, round ${round}`);
+        t.same(deleted(vm, 1), true, 'the slot of the closed file is there');
+        t.refused(bind(vm, next.fd, { slot: 3, gpa: 3 * GPA, ...range(6, 7) }), clash(t), 'what is still bound');
+        t.same(deleted(vm, 2), true, 'the slot of the next file is there');
+      }
+    });
+
     each('file_closed_under_its_slot_leaves_a_slot_that_can_be_deleted', (t, kind) => {
       const vm = t.vm();
       const file = makeFile(t, kind, 4, vm);

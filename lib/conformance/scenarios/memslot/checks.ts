@@ -88,6 +88,19 @@ export const memslotChecks = topic(
       t.same(deleted(vm, limit - 1), true, 'the last id has a slot');
     });
 
+    scenario('slots_with_ids_all_over_the_range', (t) => {
+      const vm = t.vm();
+      const limit = vm.checkExtension(KVM_CAP.value.KVM_CAP_NR_MEMSLOTS);
+      const ids = Array.from({ length: 400 }, (_, i) => Math.floor((i * (limit - 1)) / 399));
+      ids.forEach((slot, i) => {
+        t.accepted(setRegion(vm, { slot, gpa: GPA + i * PAGE, size: PAGE }), `slot ${slot}`);
+      });
+      t.refused(setRegion(vm, { slot: limit, gpa: 0, size: PAGE }), 'EINVAL', `slot ${limit}`);
+      t.same(coveredPages(t, vm, GPA + 398 * PAGE, 3), [true, true, false], 'the last pages');
+      for (const slot of [...ids].reverse()) t.same(deleted(vm, slot), true, `slot ${slot} is there`);
+      t.same(coveredPages(t, vm, GPA, 2), [false, false], 'pages that are covered afterwards');
+    });
+
     each('more_than_2_to_31_pages_are_EINVAL', (t, set) => {
       const vm = t.vm();
       for (const size of [1n << 43n, (1n << 43n) + BigInt(PAGE), 1n << 46n])

@@ -2,14 +2,17 @@
 
 import type { Memslot } from '../../../kvm/memslot.ts';
 import type { Mapping } from '../../../memory/mapping.ts';
-import { Broken } from '../../check.ts';
+import { KVM_CAP } from '../../../uapi/index.ts';
 import type { Context } from '../../context.ts';
 import { PAGE } from '../../file-kinds.ts';
-import { checked, describeExit, type Guest, type GuestRun, halted } from '../../guest.ts';
+import { describeExit, type Guest, halted } from '../../guest.ts';
 import type { Needs } from '../../needs.ts';
 import { topic } from '../../scenario.ts';
-import { GPA, READONLY } from '../../slots.ts';
+import { GPA, mmio } from '../../slots.ts';
 
+/** KVM_X86_QUIRK_SLOT_ZAP_ALL, arch/x86/include/uapi/asm/kvm.h. */
+const SLOT_ZAP_ALL = 1 << 7;
+const QUIRK = 'Documentation/virt/kvm/api.rst: KVM_X86_QUIRK_SLOT_ZAP_ALL; Linux 6.12';
 const SW_PROTECTED: Needs = { vmType: 'sw-protected' };
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -20,20 +23,11 @@ interface Ram {
 }
 
 /** Slot 1 over `pages` of anonymous memory; the first word of page n holds n + 1. */
-function guestWithRam(t: Context, pages: number, gpa = GPA): Ram {
-  const guest = t.guest();
+function guestWithRam(t: Context, makeGuest: () => Guest, pages: number): Ram {
+  const guest = makeGuest();
   const ram = t.anonymous(pages * PAGE);
   for (let page = 0; page < pages; page++) ram.writeU64(page * PAGE, page + 1);
-  return { guest, ram, slot: guest.vm.addMemslot({ slot: 1, gpa, size: pages * PAGE, backing: ram }) };
-}
-
-/** The run ended in an access to memory that no slot has. */
-function mmio(t: Context, run: GuestRun, expected: { gpa: number; length: number; isWrite: boolean }): void {
-  checked(run);
-  const { last } = run;
-  if (last.name !== 'KVM_EXIT_MMIO') throw new Broken('the exit', 'KVM_EXIT_MMIO', describeExit(last));
-  const { gpa, length, isWrite } = last;
-  t.same({ gpa, length, isWrite }, expected, 'exit');
+  return { guest, ram, slot: guest.vm.addMemslot({ slot: 1, gpa: GPA, size: pages * PAGE, backing: ram }) };
 }
 
 export const memslotGuest = topic(
@@ -44,14 +38,22 @@ export const memslotGuest = topic(
     needs: { guest: true },
   },
   (scenario) => {
-    /** Each for a VM that zaps everything when a slot goes, and for one that zaps the slot. */
-    const each = (behaviour: string, body: (t: Context) => Promise<void>): void => {
-      scenario(behaviour, body);
-      scenario(`${behaviour}/sw_protected_vm`, { needs: SW_PROTECTED }, body);
+    /** Each for a VM that zaps everything when a slot goes, and for two that zap the slot. */
+    const each = (behaviour: string, body: (t: Context, makeGuest: () => Guest) => Promise<void>): void => {
+      scenario(behaviour, (t) => body(t, () => t.guest()));
+      scenario(`${behaviour}/sw_protected_vm`, { needs: SW_PROTECTED }, (t) => body(t, () => t.guest()));
+      const needs: Needs = { caps: { KVM_CAP_DISABLE_QUIRKS2: SLOT_ZAP_ALL }, mmu: true };
+      scenario(`${behaviour}/quirk_SLOT_ZAP_ALL_disabled`, { needs, promise: QUIRK }, (t) =>
+        body(t, () => {
+          const vm = t.vm();
+          vm.enableCap(KVM_CAP.value.KVM_CAP_DISABLE_QUIRKS2, [SLOT_ZAP_ALL]);
+          return t.guest({ vm });
+        }),
+      );
     };
 
-    each('memory_without_a_slot_is_an_MMIO_exit', async (t) => {
-      const { guest } = guestWithRam(t, 1);
+    each('memory_without_a_slot_is_an_MMIO_exit', async (t, makeGuest) => {
+      const { guest } = guestWithRam(t, makeGuest, 1);
       const run = await guest.start((g) => {
         g.report(0, g.load(GPA + 8));
         g.report(1, g.load(GPA + 2 * PAGE + 16, { size: 4 }));
@@ -61,8 +63,8 @@ export const memslotGuest = topic(
       t.same(halted(await guest.resume()).get(1), 0x1234n, 'what the guest reads there');
     });
 
-    each('deleted_slot_is_no_memory_any_more', async (t) => {
-      const { guest, slot, ram } = guestWithRam(t, 4);
+    each('deleted_slot_is_no_memory_any_more', async (t, makeGuest) => {
+      const { guest, slot, ram } = guestWithRam(t, makeGuest, 4);
       await guest.run((g) => {
         for (let page = 0; page < 4; page++) g.store(GPA + page * PAGE + 8, 0x77);
       });
@@ -74,8 +76,8 @@ export const memslotGuest = topic(
       }
     });
 
-    each('deletion_leaves_the_other_slots', async (t) => {
-      const { guest, slot } = guestWithRam(t, 2);
+    each('deletion_leaves_the_other_slots', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 2);
       const other = t.anonymous(2 * PAGE);
       guest.vm.addMemslot({ slot: 2, gpa: GPA + 2 * PAGE, size: 2 * PAGE, backing: other });
       await guest.run((g) => g.store(GPA + 2 * PAGE, 0x42));
@@ -87,8 +89,8 @@ export const memslotGuest = topic(
       t.same([reports.get(0), other.readU64(PAGE)], [0x42n, 0x43n], 'the neighbour');
     });
 
-    each('slot_made_anew_shows_its_new_memory', async (t) => {
-      const { guest, slot } = guestWithRam(t, 2);
+    each('slot_made_anew_shows_its_new_memory', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 2);
       await guest.run((g) => g.store(GPA, 0x55));
       slot.delete();
       const fresh = t.anonymous(2 * PAGE);
@@ -100,8 +102,8 @@ export const memslotGuest = topic(
       t.same([reports.get(0), fresh.readU64(PAGE)], [0n, 0x56n], 'the new memory');
     });
 
-    each('moved_slot_takes_its_memory_along', async (t) => {
-      const { guest, slot, ram } = guestWithRam(t, 4);
+    each('moved_slot_takes_its_memory_along', async (t, makeGuest) => {
+      const { guest, slot, ram } = guestWithRam(t, makeGuest, 4);
       await guest.run((g) => {
         for (let page = 0; page < 4; page++) g.store(GPA + page * PAGE + 8, 0x10 + page);
       });
@@ -119,8 +121,8 @@ export const memslotGuest = topic(
       mmio(t, await guest.start((g) => g.report(0, g.load(GPA))), { gpa: GPA, length: 8, isWrite: false });
     });
 
-    each('slot_moved_by_a_page_shifts_its_memory', async (t) => {
-      const { guest, slot } = guestWithRam(t, 4);
+    each('slot_moved_by_a_page_shifts_its_memory', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 4);
       for (const by of [-1, 0, 1, 2]) {
         slot.move(GPA + by * PAGE);
         const reports = await guest.run((g) => g.report(0, g.load(GPA + 2 * PAGE)));
@@ -128,8 +130,8 @@ export const memslotGuest = topic(
       }
     });
 
-    each('refused_move_leaves_memory_usable', async (t) => {
-      const { guest, slot, ram } = guestWithRam(t, 2);
+    each('refused_move_leaves_memory_usable', async (t, makeGuest) => {
+      const { guest, slot, ram } = guestWithRam(t, makeGuest, 2);
       await guest.run((g) => g.store(GPA + 8, 1));
       t.refused(slot.raw.move(2 ** 52), 'EINVAL', 'a move beyond what the host can map');
       t.refused(slot.raw.move(0x10_0000), 'EEXIST', 'a move onto another slot');
@@ -140,8 +142,8 @@ export const memslotGuest = topic(
       t.same([reports.get(0), ram.readU64(PAGE + 8)], [1n, 2n], 'memory afterwards');
     });
 
-    each('slot_moved_under_a_guest_that_spins', async (t) => {
-      const { guest, slot } = guestWithRam(t, 2);
+    each('slot_moved_under_a_guest_that_spins', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 2);
       guest.load((g) => {
         g.report(1, 1);
         g.whileEqual(GPA, 1);
@@ -160,8 +162,8 @@ export const memslotGuest = topic(
       t.same(halted(run).get(0), 2n, 'the page of memory that is there after the move');
     });
 
-    each('slot_deleted_under_a_guest_that_spins', async (t) => {
-      const { guest, slot } = guestWithRam(t, 2);
+    each('slot_deleted_under_a_guest_that_spins', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 2);
       guest.load((g) => {
         g.whileEqual(GPA, 1);
         g.report(0, g.load(GPA));
@@ -176,8 +178,8 @@ export const memslotGuest = topic(
       t.same(halted(await guest.resume()).get(0), 0n, 'the fresh memory that is there afterwards');
     });
 
-    each('deletion_of_the_code_s_own_slot_stops_the_guest', async (t) => {
-      const { guest } = guestWithRam(t, 1);
+    each('deletion_of_the_code_s_own_slot_stops_the_guest', async (t, makeGuest) => {
+      const { guest } = guestWithRam(t, makeGuest, 1);
       guest.load((g) => g.whileEqual(GPA, 1));
       // With an IDT, which goes with the slot too, KVM would try to deliver the page fault for ever.
       guest.vcpu().x64.updateSregs({ idt: { base: 0n, limit: 0 } });
@@ -192,8 +194,8 @@ export const memslotGuest = topic(
       );
     });
 
-    each('many_moves_while_the_guest_writes_elsewhere', async (t) => {
-      const { guest, slot } = guestWithRam(t, 2);
+    each('many_moves_while_the_guest_writes_elsewhere', async (t, makeGuest) => {
+      const { guest, slot } = guestWithRam(t, makeGuest, 2);
       const other = t.anonymous(PAGE);
       guest.vm.addMemslot({ slot: 2, gpa: 2 * GPA, size: PAGE, backing: other });
       guest.load((g) => {
@@ -204,61 +206,6 @@ export const memslotGuest = topic(
       for (let step = 1; step <= 20; step++) slot.move(GPA + step * PAGE);
       t.same(halted(await run).get(0), 2000n, 'what the guest wrote last');
       t.same(other.readU64(0), 2000n, "the host's memory");
-    });
-  },
-);
-
-export const memslotReadonly = topic(
-  'memslot/readonly',
-  { promise: 'Documentation/virt/kvm/api.rst: KVM_MEM_READONLY; before Linux 6.1', needs: { guest: true } },
-  (scenario) => {
-    const each = (behaviour: string, body: (t: Context) => Promise<void>): void => {
-      scenario(behaviour, body);
-      scenario(`${behaviour}/sw_protected_vm`, { needs: SW_PROTECTED }, body);
-    };
-
-    each('guest_reads_it', async (t) => {
-      const guest = t.guest();
-      const rom = t.anonymous(2 * PAGE);
-      rom.fill(0x3c);
-      guest.vm.addMemslot({ slot: 1, gpa: GPA, size: 2 * PAGE, backing: rom, flags: READONLY });
-      await guest.run((g) => g.check(GPA, 2 * PAGE, 0x3c));
-    });
-
-    each('write_is_an_MMIO_exit_and_changes_nothing', async (t) => {
-      const guest = t.guest();
-      const rom = t.anonymous(2 * PAGE);
-      rom.fill(0x3c);
-      guest.vm.addMemslot({ slot: 1, gpa: GPA, size: 2 * PAGE, backing: rom, flags: READONLY });
-      const run = await guest.start((g) => {
-        g.report(0, g.load(GPA + PAGE, { size: 1 }));
-        g.store(GPA + PAGE + 4, 0x11223344n, { size: 4 });
-        g.report(1, g.load(GPA + PAGE + 4, { size: 4 }));
-      });
-      mmio(t, run, { gpa: GPA + PAGE + 4, length: 4, isWrite: true });
-      if (run.last.name === 'KVM_EXIT_MMIO')
-        t.same([...run.last.data.subarray(0, 4)], [0x44, 0x33, 0x22, 0x11], 'what the guest wanted to write');
-      t.same(halted(await guest.resume()).get(1), 0x3c3c3c3cn, 'what the guest reads afterwards');
-      t.filledWith(rom.read(0, 2 * PAGE), 0x3c, "the host's memory");
-    });
-
-    each('host_changes_what_the_guest_reads', async (t) => {
-      const guest = t.guest();
-      const rom = t.anonymous(PAGE);
-      guest.vm.addMemslot({ slot: 1, gpa: GPA, size: PAGE, backing: rom, flags: READONLY });
-      for (const value of [5n, 6n]) {
-        rom.writeU64(8, value);
-        t.same((await guest.run((g) => g.report(0, g.load(GPA + 8)))).get(0), value, 'what the guest reads');
-      }
-    });
-
-    each('neighbour_stays_writable', async (t) => {
-      const guest = t.guest();
-      const [rom, ram] = [t.anonymous(PAGE), t.anonymous(PAGE)];
-      guest.vm.addMemslot({ slot: 1, gpa: GPA, size: PAGE, backing: rom, flags: READONLY });
-      guest.vm.addMemslot({ slot: 2, gpa: GPA + PAGE, size: PAGE, backing: ram });
-      await guest.run((g) => g.store(GPA + PAGE, 0x77));
-      t.same(ram.readU64(0), 0x77n, 'what the guest wrote behind the read-only slot');
     });
   },
 );

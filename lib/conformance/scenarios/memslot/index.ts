@@ -5,9 +5,11 @@ import { memslotBindingRanges } from './binding-ranges.ts';
 import { memslotChange } from './change.ts';
 import { memslotChecks } from './checks.ts';
 import { memslotDirtyLog } from './dirty-log.ts';
+import { memslotExits } from './exits.ts';
 import { memslotAddressSpaces, memslotFlags } from './flags.ts';
-import { memslotGuest, memslotReadonly } from './guest.ts';
+import { memslotGuest } from './guest.ts';
 import { memslotRanges } from './ranges.ts';
+import { memslotReadonly } from './readonly.ts';
 
 export const memslotScenarios: readonly Scenario[] = [
   ...memslotChecks,
@@ -17,6 +19,7 @@ export const memslotScenarios: readonly Scenario[] = [
   ...memslotChange,
   ...memslotBinding,
   ...memslotBindingRanges,
+  ...memslotExits,
   ...memslotGuest,
   ...memslotReadonly,
   ...memslotDirtyLog,
