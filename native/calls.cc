@@ -1,4 +1,5 @@
 // System calls of which the kernel judges every argument by itself: one row each.
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -58,7 +59,7 @@ constexpr Row kRows[] = {
     {"ftruncate", SYS_ftruncate},
     {"fchmod", SYS_fchmod},
     {"fallocate", SYS_fallocate},
-    {"fstat", SYS_fstat, kPlain, {Struct(1, 144)}},
+    {"fstat", SYS_fstat, kPlain, {Struct(1, sizeof(struct stat))}},
     {"fstatfs", SYS_fstatfs, kPlain, {Struct(1, 120)}},
     {"lseek", SYS_lseek},
     {"read", SYS_read, kPlain, {Data(1)}},

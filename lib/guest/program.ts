@@ -102,6 +102,8 @@ export function program<A extends GuestArch>(
   const base = toGpa(options.base ?? DEFAULT_BASE, 'base');
   const reportGpa = toGpa(options.reportGpa ?? REPORT_GPA, 'reportGpa');
   if (reportGpa % REPORT_WINDOW_SIZE !== 0) throw new RangeError('reportGpa must be page-aligned');
+  const { arch, technology = 'none' } = options;
+  if (arch === 'arm64' && technology !== 'none') throw new RangeError(`${technology} is a technology of x86-64`);
   const { frame, builder, finish } = KITS[options.arch](base, reportGpa, options);
   write(builder);
   builder.halt();

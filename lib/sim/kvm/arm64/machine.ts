@@ -31,8 +31,10 @@ export class Arm64Machine extends KvmMachine {
 
   constructor(profile: Profile, options: MachineOptions = {}) {
     super(profile, options.technologies ?? [], options);
-    if (this.technologies.has('sw-protected'))
-      throw new RangeError('software-protected VMs are a technology of x86-64');
+    const foreign = [...this.technologies].filter((technology) => technology !== 'pkvm');
+    if (foreign.length > 0)
+      throw new RangeError(`${foreign.join(', ')}: on arm64 there is pkvm, the rest is of x86-64`);
+    if (profile.patches.size > 0) throw new RangeError('patches are simulated on x86-64 only');
     if (profile.release !== '7.3') throw new RangeError('arm64 is simulated as of Linux 7.3 only');
     if (options.emulatesGuests || options.twoDimensionalPaging === false) {
       throw new RangeError('guests of arm64 always run on the processor, with page tables of their own');
