@@ -106,7 +106,9 @@ export function inSegment(state: State, segment: number, offset: Read, size: num
 /** Outside 64-bit code: limit, rights and base of the segment. Throws #SS for the stack segment, #GP for the others. */
 export function legacyLinear(state: State, index: number, offset: number, size: number, write: boolean): number {
   const segment = state.segment(index);
-  const { type, limit } = segment;
+  const { type } = segment;
+  // A descriptor has 20 bits for it.
+  const limit = segment.g === 0 ? segment.limit & 0xf_ffff : segment.limit;
   const at32 = offset >>> 0;
   const isCode = (type & 8) !== 0;
   let bad = segment.unusable !== 0;
