@@ -139,7 +139,7 @@ function loudly(title: string, reason: string): string {
 
 /** `suite` once for each kernel, skipped with the reason where it lacks what is needed. */
 function describeEach(title: string, needs: Needs, suite: (kernel: AtHand) => void | Promise<void>): void {
-  describe.each(KERNELS)(`${title}, $name`, async (kernel) => {
+  describe.each(KERNELS.map((kernel) => [kernel.name, kernel] as const))(`${title}, %s`, async (_, kernel) => {
     current = kernel;
     try {
       const reason = missing(needs);
