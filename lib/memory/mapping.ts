@@ -183,7 +183,10 @@ export class Mapping extends Owner {
    * end of the file) kills the process with SIGBUS or SIGSEGV. Detached when the mapping is closed.
    */
   unsafeView({ offset = 0, length = this.length - offset }: Part = {}): Uint8Array {
-    return new Uint8Array(this.sys.view(this.#at(offset, length), length));
+    // From a page on, so that every kernel can make it.
+    const hva = this.#at(offset, length);
+    const within = offset % PAGE_SIZE;
+    return new Uint8Array(this.sys.view(hva - within, length + within), within, length);
   }
 
   /** mprotect(2). ENOMEM for a hole, EACCES beyond what the file's descriptor or seals allow. */

@@ -33,7 +33,7 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'ret-far',
 ]);
 const BRANCHES: ReadonlySet<Semantics> = new Set(['ret-far', 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
-const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps']);
+const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps', 'ins', 'outs']);
 const NAMES = [
   'rax',
   'rbx',
@@ -113,6 +113,15 @@ function undefinedFlags(semantics: Semantics, count: bigint | undefined): number
     case 'imul':
     case 'imul-wide':
       return 0xd4;
+    case 'bt':
+    case 'bts':
+    case 'btr':
+    case 'btc':
+      return 0x894;
+    case 'bsf':
+    case 'bsr':
+      return 0x895;
+    case 'idiv':
     case 'div':
       return 0x8d5;
     default:
@@ -153,7 +162,10 @@ export class CpuGenerator {
     if (roll === 6) return this.#sregs();
     if (roll === 7) {
       const index = random.pick(MSRS);
-      return random.once(3) ? { do: 'msr', index } : { do: 'msr', index, value: random.pick(USUAL_MSR_VALUES) };
+      // The host may leave an EFER that no guest could have.
+      return random.once(3) || index === 0xc000_0080
+        ? { do: 'msr', index }
+        : { do: 'msr', index, value: random.pick(USUAL_MSR_VALUES) };
     }
     if (roll === 8 && random.once(4)) return randomCpuid(random);
     if (roll < 11) return this.#system();
@@ -304,6 +316,9 @@ export class CpuGenerator {
       const repeated = bytes.some((byte, i) => i < decoded.length && (byte | 1) === 0xf3);
       // Counts are not to be left to chance, nor what becomes of the table of interrupts at 0.
       if ((repeated || this.#mode === 16) && STRINGS.has(semantics)) continue;
+      // In real mode registers of any value lead to the table of interrupts.
+      if (this.#mode === 16 && decoded.operands.some((one) => one.kind === 'memory' && one.base !== NO_REGISTER))
+        continue;
       // A write through the code segment is refused late by the emulator.
       if (decoded.segment === 1) continue;
       // A repeat prefix that means nothing makes KVM's emulator read ahead.
@@ -348,19 +363,19 @@ export class CpuGenerator {
     });
     if (isMismatch(encoding)) return undefined;
     const amount = operands[1]?.kind === 'immediate' ? operands[1].value : undefined;
-    const direction = STRINGS.has(form.semantics) ? this.#pointers(form.repeat === 'compare') : [];
+    const direction = STRINGS.has(form.semantics)
+      ? this.#pointers(form.repeat === 'compare' || form.semantics === 'ins')
+      : [];
     return this.#code([...direction, ...encoding.bytes], undefinedFlags(form.semantics, amount));
   }
 
-  /** Direction and a small count; mostly both addresses, in data or where it begins and ends. */
-  #pointers(compares: boolean): number[] {
+  /** `stays`: not where nothing is, since KVM's emulator shows its own way of reading ahead there. Direction and a small count; mostly both addresses, in data or where it begins and ends. */
+  #pointers(stays: boolean): number[] {
     const random = this.#random;
     const place = (): bigint =>
-      BigInt(
-        random.once(8) && this.#mode === 64 && !compares ? NOWHERE : DATA + 0x100 + random.below(DATA_BYTES - 0x200),
-      );
+      BigInt(random.once(8) && this.#mode === 64 && !stays ? NOWHERE : DATA + 0x100 + random.below(DATA_BYTES - 0x200));
     const addresses =
-      random.once(6) && !compares && this.#mode !== 16 ? [] : [...this.#load(6, place()), ...this.#load(7, place())];
+      random.once(6) && !stays && this.#mode !== 16 ? [] : [...this.#load(6, place()), ...this.#load(7, place())];
     return [random.once(3) ? 0xfd : 0xfc, ...this.#load(1, BigInt(random.below(12))), ...addresses];
   }
 

@@ -149,7 +149,7 @@ describeKvm('closing', ({ sys, kvm }) => {
   });
 
   it('`using` closes in reverse, whatever the block does', () => {
-    const before = hostState();
+    const before = hostState(sys);
     expect(() => {
       using vm = kvm.createVm();
       using _vcpu = vm.createVcpu();
@@ -158,11 +158,11 @@ describeKvm('closing', ({ sys, kvm }) => {
       vm.addMemslot({ slot: 0, gpa: 0, size: PAGE, backing });
       throw new Error('in the block');
     }).toThrow('in the block');
-    expect(hostState()).toEqual(before);
+    expect(hostState(sys)).toEqual(before);
   });
 
   it('leaves nothing behind: descriptors, mappings, threads', async () => {
-    const before = { ...hostState(), threads: threadCount() };
+    const before = { ...hostState(sys), threads: threadCount(sys) };
     for (let i = 0; i < 20; i++) {
       const { system, vcpu, file, backing } = everything();
       const run = vcpu.run({ signal: AbortSignal.timeout(1) }).catch(() => undefined);
@@ -172,18 +172,18 @@ describeKvm('closing', ({ sys, kvm }) => {
       backing.close();
       file.close();
     }
-    expect({ ...hostState(), threads: threadCount() }).toEqual(before);
+    expect({ ...hostState(sys), threads: threadCount(sys) }).toEqual(before);
   });
 
   it('leaves nothing behind when something is refused half-way', () => {
     using vm = kvm.createVm();
-    const before = hostState();
+    const before = hostState(sys);
     expect(vm.raw.createVcpu(2 ** 31).ok).toBe(false);
     expect(vm.raw.createGuestMemfd(1).ok).toBe(false);
     expect(vm.raw.addMemslot({ slot: 99_999, gpa: 0, size: PAGE }).ok).toBe(false);
     expect(() => Kvm.open(sys, '/dev/null')).toThrow();
     expect(kvm.raw.createVm(31).ok).toBe(false);
-    expect(hostState()).toEqual(before);
+    expect(hostState(sys)).toEqual(before);
   });
 
   requires(SHARED_GMEM)('a slot keeps its guest_memfd and mapping reachable', () => {

@@ -20,22 +20,22 @@ async function collectUntil(done: () => boolean, rounds = 50): Promise<void> {
 }
 
 describeKvm('forgotten owners', ({ sys, kvm }) => {
-  const count = (): number => hostState().descriptors.length;
+  const count = (): number => hostState(sys).descriptors.length;
 
   it('are closed: files and mappings', async () => {
-    const before = hostState();
+    const before = hostState(sys);
     const forget = (): void => {
       Memfd.create(sys, { size: PAGE }).map();
     };
     forget();
     expect(count()).toBe(before.descriptors.length + 1);
-    await collectUntil(() => count() === before.descriptors.length && hostState().maps === before.maps);
-    expect(hostState()).toEqual(before);
+    await collectUntil(() => count() === before.descriptors.length && hostState(sys).maps === before.maps);
+    expect(hostState(sys)).toEqual(before);
   });
 
   it('are closed: whole trees, with threads and slots', async () => {
-    const before = { ...hostState(), threads: threadCount() };
-    const now = () => ({ ...hostState(), threads: threadCount() });
+    const before = { ...hostState(sys), threads: threadCount(sys) };
+    const now = () => ({ ...hostState(sys), threads: threadCount(sys) });
     const forget = async (): Promise<void> => {
       const vm = Kvm.open(sys).createVm();
       const backing = Memfd.create(sys, { size: PAGE }).map();
@@ -84,7 +84,7 @@ describeKvm('forgotten owners', ({ sys, kvm }) => {
   });
 
   it('a slot is not forgotten while its VM is in use: the guest keeps its memory', async () => {
-    const maps = hostState().maps;
+    const maps = hostState(sys).maps;
     const vm = kvm.createVm();
     const forget = (): void => {
       const backing = Memfd.create(sys, { size: PAGE }).map();
@@ -92,10 +92,10 @@ describeKvm('forgotten owners', ({ sys, kvm }) => {
     };
     forget();
     await collectUntil(() => false, 10);
-    expect(hostState().maps).toBe(maps + 1);
+    expect(hostState(sys).maps).toBe(maps + 1);
     expect(vm.raw.setUserMemoryRegion({ slot: 0 })).toMatchObject({ ok: true });
     vm.close();
-    await collectUntil(() => hostState().maps === maps);
-    expect(hostState().maps).toBe(maps);
+    await collectUntil(() => hostState(sys).maps === maps);
+    expect(hostState(sys).maps).toBe(maps);
   });
 });

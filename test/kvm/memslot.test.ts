@@ -103,17 +103,17 @@ describeKvm('Memslot', ({ sys, kvm }) => {
     const vm = keep(kvm.createVm());
     const file = sys.memfdCreate('under-slot', 0);
     sys.ftruncate(file, PAGE);
-    const before = ownMaps().length;
+    const before = ownMaps(sys).length;
     const backing = Mapping.ofFile(sys, file, PAGE);
     const slots = [0, 1].map((id) => vm.addMemslot({ slot: id, gpa: AT + id * PAGE, size: PAGE, backing }));
     sys.close(file);
     backing.close();
     expect(() => backing.hva).toThrow(DisposedError);
-    expect(ownMaps()).toHaveLength(before + 1);
+    expect(ownMaps(sys)).toHaveLength(before + 1);
     slots[0]?.close();
-    expect(ownMaps()).toHaveLength(before + 1);
+    expect(ownMaps(sys)).toHaveLength(before + 1);
     slots[1]?.delete();
-    expect(ownMaps()).toHaveLength(before);
+    expect(ownMaps(sys)).toHaveLength(before);
   });
 
   it('a VM that goes takes its slots along, and their hold on mappings', () => {

@@ -197,5 +197,5 @@ describeKvm(
       expect(simulated).toEqual(real);
     });
   },
-  { arch: 'x64' },
+  { arch: 'x64', real: 'it compares it with the simulated one' },
 );

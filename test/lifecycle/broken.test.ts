@@ -19,12 +19,12 @@ describeKvm(
     const real = sys.kernel;
     /** The names of the steps that are not as promised; the run must not have leaked anything. */
     const failures = async (changed: Partial<Kernel>, design = 'unbound-first'): Promise<string[]> => {
-      const before = hostState();
+      const before = hostState(sys);
       const report = await runLifecycle(new Sys(withCalls(real, changed)), { design, size: SIZE });
       const wrong = report.steps.filter((step) => !step.expected).map(({ name }) => name);
       expect(report.passed).toBe(wrong.length === 0);
       expect(report.steps.at(-1)).toMatchObject({ name: 'close', to: 'closed' });
-      expect(hostState()).toEqual(before);
+      expect(hostState(sys)).toEqual(before);
       return wrong;
     };
 
@@ -164,7 +164,7 @@ describeKvm(
 
     it('closes everything, at whichever step it is interrupted', async () => {
       const { steps } = await run({});
-      const before = hostState();
+      const before = hostState(sys);
       for (const { name } of steps.slice(0, -2)) {
         const controller = new AbortController();
         const reason = new Error(`after ${name}`);
@@ -172,18 +172,18 @@ describeKvm(
           if (step.name === name) controller.abort(reason);
         };
         await expect(run({ signal: controller.signal, onStep })).rejects.toBe(reason);
-        expect(hostState()).toEqual(before);
+        expect(hostState(sys)).toEqual(before);
       }
     });
 
     it('does not start when it is interrupted before', async () => {
-      const before = hostState();
+      const before = hostState(sys);
       await expect(run({ signal: AbortSignal.abort('early') })).rejects.toBe('early');
-      expect(hostState()).toEqual(before);
+      expect(hostState(sys)).toEqual(before);
     });
 
     it('stops a guest that runs', async () => {
-      const before = hostState();
+      const before = hostState(sys);
       const controller = new AbortController();
       // The kernel lets the vCPU run and the signal comes before it is done.
       const vcpuStart: Kernel['vcpuStart'] = (vcpu, done) => {
@@ -193,16 +193,16 @@ describeKvm(
       };
       const broken = new Sys(withCalls(sys.kernel, { vcpuStart }));
       await expect(runLifecycle(broken, { size: SIZE, signal: controller.signal })).rejects.toBe('while it runs');
-      expect(hostState()).toEqual(before);
+      expect(hostState(sys)).toEqual(before);
     });
 
     it('closes everything when its observer throws', async () => {
-      const before = hostState();
+      const before = hostState(sys);
       const onStep = (): void => {
         throw new Error('observer');
       };
       await expect(run({ onStep })).rejects.toThrow('observer');
-      expect(hostState()).toEqual(before);
+      expect(hostState(sys)).toEqual(before);
     });
   },
   { arch: 'x64', ...SHARED_GMEM },

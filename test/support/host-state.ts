@@ -1,8 +1,17 @@
-/** What this process holds of the kernel: for tests that nothing leaks. */
+/** What this process holds of a kernel: for tests that nothing leaks. Of the simulated one it is asked directly. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { Sys } from '../../lib/kernel/sys.ts';
+import type { Process } from '../../lib/sim/process.ts';
+
+/** The process inside a simulated kernel. */
+function simulated({ kernel }: Sys): Process | undefined {
+  return 'process' in kernel ? (kernel.process as Process) : undefined;
+}
 
 /** Links of the open descriptors that this package can make: everything else comes and goes with the runtime. */
-export function ownDescriptors(): string[] {
+export function ownDescriptors(sys: Sys): string[] {
+  const process = simulated(sys);
+  if (process !== undefined) return process.fds.list().map(String);
   const links: string[] = [];
   for (const entry of readdirSync('/proc/self/fd')) {
     try {
@@ -15,14 +24,21 @@ export function ownDescriptors(): string[] {
   return links.sort();
 }
 
-/** Lines of /proc/self/maps of files that this package maps. */
-export function ownMaps(): string[] {
+/** Mappings of files that this package maps: lines of /proc/self/maps. */
+export function ownMaps(sys: Sys): string[] {
+  const process = simulated(sys);
+  if (process !== undefined) {
+    const all = process.space.vmas.within(0, process.space.endPage);
+    return all.filter(({ value }) => value.file !== undefined).map(({ from, to }) => `${from}-${to}`);
+  }
   return readFileSync('/proc/self/maps', 'utf8')
     .split('\n')
     .filter((line) => /kvm|memfd:|secretmem|gmem/.test(line));
 }
 
-export function threadCount(): number {
+/** Simulated vCPUs have none. */
+export function threadCount(sys: Sys): number {
+  if (simulated(sys) !== undefined) return 0;
   return readdirSync('/proc/self/task').length;
 }
 
@@ -31,4 +47,4 @@ export interface HostState {
   readonly maps: number;
 }
 
-export const hostState = (): HostState => ({ descriptors: ownDescriptors(), maps: ownMaps().length });
+export const hostState = (sys: Sys): HostState => ({ descriptors: ownDescriptors(sys), maps: ownMaps(sys).length });

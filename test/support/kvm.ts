@@ -1,13 +1,15 @@
 /**
- * The real kernel for tests: opened once for each test process. What it lacks makes a test skip with the reason in its title and on
- * stderr, never pass.
+ * The kernels for tests: the real one and a simulation of it, each opened once for each test process. What one lacks makes a test skip with the
+ * reason in its title and on stderr, never pass.
  */
 import { describe, it } from 'vitest';
 import { UnsupportedError } from '../../lib/kernel/errors.ts';
 import { openKernel } from '../../lib/kernel/select.ts';
-import type { Sys } from '../../lib/kernel/sys.ts';
+import { Sys } from '../../lib/kernel/sys.ts';
 import { Kvm } from '../../lib/kvm/kvm.ts';
+import { simulate } from '../../lib/sim/simulate.ts';
 import { KVM_CAP } from '../../lib/uapi/index.ts';
+import { openHost } from '../differential/pair.ts';
 
 export interface Host {
   readonly sys: Sys;
@@ -18,6 +20,8 @@ export type CapName = keyof typeof KVM_CAP.value;
 
 /** What a test needs of the host. All of it must be there. */
 export interface Needs {
+  /** Why it is for the real kernel only, as when it reads /proc. */
+  readonly real?: string;
   /** The addon and its system calls, without KVM. */
   readonly kvm?: false;
   readonly arch?: 'x64' | 'arm64';
@@ -33,8 +37,28 @@ export interface Needs {
   readonly also?: (host: { readonly sys: Sys; readonly kvm: Kvm | undefined }) => string | undefined;
 }
 
-let sys: Sys | undefined;
-let kvm: Kvm | undefined;
+/** A kernel that tests run on. */
+interface AtHand {
+  readonly name: string;
+  readonly isReal: boolean;
+  open(): Sys;
+  sys?: Sys;
+  kvm?: Kvm;
+}
+
+const REAL: AtHand = { name: 'real', isReal: true, open: openKernel };
+
+/** This host in simulation; where there is no real kernel, the newest release. */
+function openTwin(): Sys {
+  const host = openHost();
+  return new Sys(typeof host === 'string' ? simulate() : host.simulate());
+}
+
+/** The same tests run on both, from the same files. */
+const KERNELS: readonly AtHand[] = [REAL, { name: 'simulated', isReal: false, open: openTwin }];
+
+/** The one whose tests are being collected. */
+let current: AtHand = REAL;
 
 function reasonOf(error: unknown): string {
   if (error instanceof UnsupportedError) return `${error.missing}: ${error.reason}`;
@@ -43,7 +67,7 @@ function reasonOf(error: unknown): string {
 
 function openSys(): string | undefined {
   try {
-    sys ??= openKernel();
+    current.sys ??= current.open();
     return undefined;
   } catch (error) {
     return reasonOf(error);
@@ -52,7 +76,7 @@ function openSys(): string | undefined {
 
 function openKvm(from: Sys): string | undefined {
   try {
-    kvm ??= Kvm.open(from);
+    current.kvm ??= Kvm.open(from);
     return undefined;
   } catch (error) {
     return reasonOf(error);
@@ -80,7 +104,9 @@ function lacking(ask: (cap: number) => number, caps: Needs['caps'], scope: strin
 
 /** Why `needs` are not met on this host; undefined when they are. */
 export function missing(needs: Needs = {}): string | undefined {
+  if (needs.real !== undefined && !current.isReal) return `for the real kernel only: ${needs.real}`;
   const noSys = openSys();
+  const { sys } = current;
   if (sys === undefined) return noSys ?? 'no kernel';
   const { arch, release } = sys.kernel;
   if (needs.arch !== undefined && arch !== needs.arch) return `needs ${needs.arch}, this is ${arch}`;
@@ -92,6 +118,7 @@ export function missing(needs: Needs = {}): string | undefined {
   }
   if (needs.kvm !== false) {
     const noKvm = openKvm(sys);
+    const { kvm } = current;
     if (kvm === undefined) return noKvm ?? 'no KVM';
     const system = kvm;
     const short = lacking((cap) => system.checkExtension(cap), needs.caps, 'system');
@@ -102,7 +129,7 @@ export function missing(needs: Needs = {}): string | undefined {
       if (shortVm !== undefined) return shortVm;
     }
   }
-  return needs.also?.({ sys, kvm });
+  return needs.also?.({ sys, kvm: current.kvm });
 }
 
 function loudly(title: string, reason: string): string {
@@ -110,29 +137,34 @@ function loudly(title: string, reason: string): string {
   return `${title} [SKIPPED: ${reason}]`;
 }
 
-/** The kernel, for tests that need no KVM. Only to be called where {@link missing} said nothing. */
-export function theSys(): Sys {
-  if (sys === undefined) throw new Error('the kernel is not open: guard the test by requires() or describeKvm()');
-  return sys;
+/** `suite` once for each kernel, skipped with the reason where it lacks what is needed. */
+function describeEach(title: string, needs: Needs, suite: (kernel: AtHand) => void | Promise<void>): void {
+  describe.each(KERNELS.map((kernel) => [kernel.name, kernel] as const))(`${title}, %s`, async (_, kernel) => {
+    current = kernel;
+    try {
+      const reason = missing(needs);
+      if (reason === undefined) await suite(kernel);
+      else it.skip(loudly(`${title}, ${kernel.name}`, reason), () => {});
+    } finally {
+      current = REAL;
+    }
+  });
 }
 
-export function theHost(): Host {
-  if (kvm === undefined) throw new Error('KVM is not open: guard the test by requires() or describeKvm()');
-  return { sys: theSys(), kvm };
-}
-
-/** A suite on the real KVM. */
+/** A suite on every KVM at hand: the real one and the simulated one. */
 export function describeKvm(title: string, suite: (host: Host) => void | Promise<void>, needs: Needs = {}): void {
-  const reason = missing(needs);
-  if (reason === undefined) describe(title, () => suite(theHost()));
-  else describe(title, () => it.skip(loudly(title, reason), () => {}));
+  describeEach(title, needs, ({ sys, kvm }) => {
+    if (sys === undefined || kvm === undefined) throw new Error('KVM is not open');
+    return suite({ sys, kvm });
+  });
 }
 
-/** A suite on the real kernel that needs no KVM. */
+/** A suite on every kernel at hand that needs no KVM. */
 export function describeKernel(title: string, suite: (sys: Sys) => void, needs: Omit<Needs, 'kvm'> = {}): void {
-  const reason = missing({ ...needs, kvm: false });
-  if (reason === undefined) describe(title, () => suite(theSys()));
-  else describe(title, () => it.skip(loudly(title, reason), () => {}));
+  describeEach(title, { ...needs, kvm: false }, ({ sys }) => {
+    if (sys === undefined) throw new Error('the kernel is not open');
+    suite(sys);
+  });
 }
 
 /** One test with needs of its own: `requires({ vmCaps: { … } })('title', () => { … })`. */

@@ -1,6 +1,7 @@
 import { formatHex } from '../numbers.ts';
 import type { Instruction } from './decode.ts';
 import { decode } from './decode.ts';
+import type { Semantics } from './form.ts';
 import type { Bits, MemoryOperand, Mode, Operand } from './operands.ts';
 import { CONDITIONS, generalName, NO_REGISTER, RIP, registerName, SEGMENTS } from './operands.ts';
 
@@ -42,11 +43,17 @@ function operandText(operand: Operand, instruction: Instruction, end: number, mo
 }
 
 const COUNTERS = { 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' } as const;
+/** Names that say the size. */
+const BY_SIZE: Readonly<Partial<Record<Semantics, Readonly<Record<Bits, string>>>>> = {
+  cbw: { 8: 'cbw', 16: 'cbw', 32: 'cwde', 64: 'cdqe' },
+  cwd: { 8: 'cwd', 16: 'cwd', 32: 'cdq', 64: 'cqo' },
+};
 
 function mnemonicText(instruction: Instruction, mode: Mode): string {
   const { form, condition, repeat, lock, bits, addressBits } = instruction;
   const segment = usedSegment(instruction, mode);
-  let name: string = form.semantics === 'jcxz' ? COUNTERS[addressBits] : form.mnemonic;
+  const named = form.semantics === 'jcxz' ? COUNTERS[addressBits] : BY_SIZE[form.semantics]?.[bits];
+  let name: string = named ?? form.mnemonic;
   if (condition !== undefined) name = name.replace(/cc$/, CONDITIONS[condition] ?? '');
   if (form.repeat !== undefined) name += SUFFIXES[bits];
   // String instructions have no written operand that could show it.

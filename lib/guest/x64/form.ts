@@ -29,6 +29,7 @@ export type Semantics =
   | ('mov' | 'mov-control' | 'mov-segment' | 'movzx' | 'movsx' | 'lea' | 'xchg' | 'cmov' | 'setcc')
   | ('inc' | 'dec' | 'not' | 'neg' | 'mul' | 'imul' | 'imul-wide' | 'div')
   | ('rol' | 'ror' | 'shl' | 'shr' | 'sar')
+  | ('idiv' | 'bt' | 'bts' | 'btr' | 'btc' | 'bsf' | 'bsr' | 'bswap' | 'cbw' | 'cwd' | 'cmc' | 'leave' | 'ins' | 'outs')
   | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'jcxz')
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'fence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps')
@@ -37,6 +38,7 @@ export type Semantics =
   | ('vmgexit' | 'pvalidate' | 'tdcall');
 
 export type Mnemonic =
+  | ('idiv' | 'bt' | 'bts' | 'btr' | 'btc' | 'bsf' | 'bsr' | 'bswap' | 'cbw' | 'cwd' | 'cmc' | 'leave' | 'ins' | 'outs')
   | ('add' | 'or' | 'adc' | 'sbb' | 'and' | 'sub' | 'xor' | 'cmp' | 'test')
   | ('mov' | 'movzx' | 'movsx' | 'movsxd' | 'lea' | 'xchg' | 'cmovcc' | 'setcc')
   | ('inc' | 'dec' | 'not' | 'neg' | 'mul' | 'imul' | 'div' | 'rol' | 'ror' | 'shl' | 'shr' | 'sar')

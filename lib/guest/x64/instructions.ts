@@ -72,6 +72,15 @@ function string(mnemonic: Mnemonic & Semantics, opcode: number, repeat: 'rep' | 
   return [form(mnemonic, 'byte', [opcode], [], { repeat }), form(mnemonic, 'full', [opcode + 1], [], { repeat })];
 }
 
+/** By a register, which counts beyond the operand when that is memory, or by a number. */
+function bitTest(mnemonic: Mnemonic & Semantics, opcode: number, digit: number, lock: boolean): InstructionForm[] {
+  const extras: Extras = lock ? { lock: true } : {};
+  return [
+    form(mnemonic, 'full', [0x0f, opcode], ['Ev', 'Gv'], extras),
+    form(mnemonic, 'full', [0x0f, 0xba], ['Ev', 'Ib'], { digit, ...extras }),
+  ];
+}
+
 const ARITHMETIC: readonly InstructionForm[] = [
   ...(['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'cmp'] as const).flatMap(arithmetic),
   form('test', 'byte', [0x84], ['Eb', 'Gb']),
@@ -90,6 +99,16 @@ const ARITHMETIC: readonly InstructionForm[] = [
   ...unary('mul', 0xf6, 4),
   ...unary('imul', 0xf6, 5, { semantics: 'imul-wide' }),
   ...unary('div', 0xf6, 6),
+  ...unary('idiv', 0xf6, 7),
+  ...bitTest('bt', 0xa3, 4, false),
+  ...bitTest('bts', 0xab, 5, true),
+  ...bitTest('btr', 0xb3, 6, true),
+  ...bitTest('btc', 0xbb, 7, true),
+  form('bsf', 'full', [0x0f, 0xbc], ['Gv', 'Ev']),
+  form('bsr', 'full', [0x0f, 0xbd], ['Gv', 'Ev']),
+  form('bswap', 'full', [0x0f, 0xc8], ['Zv']),
+  form('cbw', 'full', [0x98]),
+  form('cwd', 'full', [0x99]),
   form('imul', 'full', [0x0f, 0xaf], ['Gv', 'Ev']),
   form('imul', 'full', [0x6b], ['Gv', 'Ev', 'Is']),
   form('imul', 'full', [0x69], ['Gv', 'Ev', 'Iz']),
@@ -141,6 +160,7 @@ const CONTROL_FLOW: readonly InstructionForm[] = [
   form('push', 'stack', [0x68], ['Iz']),
   form('push', 'stack', [0xff], ['Ev'], { digit: 6 }),
   form('pop', 'stack', [0x8f], ['Ev'], { digit: 0 }),
+  form('leave', 'stack', [0xc9]),
   form('pushf', 'stack', [0x9c]),
   form('popf', 'stack', [0x9d]),
   form('call', 'stack', [0xe8], ['Jz']),
@@ -166,6 +186,10 @@ const MACHINE: readonly InstructionForm[] = [
   form('out', 'port', [0xe7], ['Ib', 'rAX']),
   form('out', 'byte', [0xee], ['DX', 'AL']),
   form('out', 'port', [0xef], ['DX', 'rAX']),
+  form('ins', 'byte', [0x6c], [], { repeat: 'rep' }),
+  form('ins', 'port', [0x6d], [], { repeat: 'rep' }),
+  form('outs', 'byte', [0x6e], [], { repeat: 'rep' }),
+  form('outs', 'port', [0x6f], [], { repeat: 'rep' }),
   form('hlt', 'fixed', [0xf4]),
   form('pause', 'fixed', [0x90], [], { mandatory: 0xf3 }),
   form('nop', 'fixed', [0x90]),
@@ -180,6 +204,7 @@ const MACHINE: readonly InstructionForm[] = [
   form('rdmsr', 'fixed', [0x0f, 0x32]),
   form('wrmsr', 'fixed', [0x0f, 0x30]),
   form('invlpg', 'fixed', [0x0f, 0x01], ['M'], { digit: 7 }),
+  form('cmc', 'fixed', [0xf5]),
   form('clc', 'fixed', [0xf8]),
   form('stc', 'fixed', [0xf9]),
   form('cli', 'fixed', [0xfa]),

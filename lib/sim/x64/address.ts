@@ -65,14 +65,39 @@ export function defaultSegment(operand: MemoryOperand): number {
   return operand.base === RSP_NUMBER || operand.base === RBP_NUMBER ? SEGMENT.ss : SEGMENT.ds;
 }
 
+/** How far from its operand an access is, besides what the operand says. */
+export interface Displaced {
+  readonly by: () => readonly [low: number, high: number];
+  readonly addressBits: 16 | 32 | 64;
+}
+
+function displacedOffset({ r }: State, offset: Read, { by, addressBits }: Displaced): Read {
+  const mask = addressBits === 16 ? 0xffff : -1;
+  return () => {
+    const [byLow, byHigh] = by();
+    const low = offset();
+    const sum = (low >>> 0) + (byLow >>> 0);
+    r[HIGH] = addressBits === 64 ? at(r, HIGH) + byHigh + (sum > 0xffff_ffff ? 1 : 0) : 0;
+    return sum & mask;
+  };
+}
+
 /** The linear address of a memory operand of `size` bytes. */
-export function compileAddress(site: Site, operand: MemoryOperand, size: number, write: boolean): Read {
+export function compileAddress(
+  site: Site,
+  operand: MemoryOperand,
+  size: number,
+  write: boolean,
+  displaced?: Displaced,
+): Read {
   const { state, emulated } = site.machine;
   const given = site.instruction.segment;
   // In 64-bit code processors ignore most prefixes; KVM's emulator lets them decide between #SS and #GP.
   const ignored = state.codeBits === 64 && !emulated && given !== SEGMENT.fs && given !== SEGMENT.gs;
   const segment = (ignored ? undefined : given) ?? defaultSegment(operand);
-  return inSegment(state, segment, compileOffset(site, operand), size, write);
+  const offset = compileOffset(site, operand);
+  const placed = displaced === undefined ? offset : displacedOffset(state, offset, displaced);
+  return inSegment(state, segment, placed, size, write);
 }
 
 /** Turns an offset into a linear address. */
@@ -106,7 +131,9 @@ export function inSegment(state: State, segment: number, offset: Read, size: num
 /** Outside 64-bit code: limit, rights and base of the segment. Throws #SS for the stack segment, #GP for the others. */
 export function legacyLinear(state: State, index: number, offset: number, size: number, write: boolean): number {
   const segment = state.segment(index);
-  const { type, limit } = segment;
+  const { type } = segment;
+  // A descriptor has 20 bits for it.
+  const limit = segment.g === 0 ? segment.limit & 0xf_ffff : segment.limit;
   const at32 = offset >>> 0;
   const isCode = (type & 8) !== 0;
   let bad = segment.unusable !== 0;

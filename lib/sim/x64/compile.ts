@@ -1,6 +1,7 @@
 /** From a decoded instruction to something that can be called: one entry for each meaning in the instruction table. */
 import type { Semantics } from '../../guest/x64/form.ts';
 import { compileBinary, compileCompare, compileNot, compileShift, compileUnary } from './arithmetic.ts';
+import { compileBitTest, compileByteSwap, compileScan, compileSpreadSign, compileWiden } from './bits.ts';
 import { compileCall, compileJcc, compileJcxz, compileJmp, compileLoop, compileReturn } from './branches.ts';
 import { compileLoadTable, compileReturnFar } from './far.ts';
 import type { Operation, Site } from './machine.ts';
@@ -14,10 +15,18 @@ import {
   compileMove,
   compileSet,
 } from './moves.ts';
-import { compileDivide, compileMultiply, compileWideMultiply } from './multiply.ts';
+import { compileDivide, compileMultiply, compileSignedDivide, compileWideMultiply } from './multiply.ts';
+import { compileIns, compileOuts } from './port-strings.ts';
 import { at, CF, FLAG, OTHER_FLAGS } from './registers.ts';
 import { compileReflected, compileSecure } from './secure.ts';
-import { compileInterruptFlag, compilePop, compilePopFlags, compilePush, compilePushFlags } from './stack.ts';
+import {
+  compileInterruptFlag,
+  compileLeave,
+  compilePop,
+  compilePopFlags,
+  compilePush,
+  compilePushFlags,
+} from './stack.ts';
 import { VECTOR } from './stop.ts';
 import { compileString } from './strings.ts';
 import {
@@ -62,6 +71,16 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   'imul-wide': (site) => compileWideMultiply(site, true),
   imul: compileMultiply,
   div: compileDivide,
+  idiv: compileSignedDivide,
+  bt: (site) => compileBitTest(site, 'bt'),
+  bts: (site) => compileBitTest(site, 'bts'),
+  btr: (site) => compileBitTest(site, 'btr'),
+  btc: (site) => compileBitTest(site, 'btc'),
+  bsf: (site) => compileScan(site, true),
+  bsr: (site) => compileScan(site, false),
+  bswap: compileByteSwap,
+  cbw: compileWiden,
+  cwd: compileSpreadSign,
   rol: (site) => compileShift(site, 'rol'),
   ror: (site) => compileShift(site, 'ror'),
   shl: (site) => compileShift(site, 'shl'),
@@ -84,12 +103,15 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   popf: compilePopFlags,
   call: compileCall,
   ret: compileReturn,
+  leave: compileLeave,
   jmp: compileJmp,
   jcc: compileJcc,
   loop: compileLoop,
   jcxz: compileJcxz,
   in: compileIn,
   out: compileOut,
+  ins: compileIns,
+  outs: compileOuts,
   hlt: compileHlt,
   nop: nothing,
   pause: nothing,
@@ -109,6 +131,9 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   }),
   stc: flag((r) => {
     r[CF] = 1;
+  }),
+  cmc: flag((r) => {
+    r[CF] = at(r, CF) ^ 1;
   }),
   cld: flag((r) => {
     r[OTHER_FLAGS] = at(r, OTHER_FLAGS) & ~FLAG.direction;
@@ -143,7 +168,7 @@ const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'ret-far', 'jmp
 /** What follows may have to be decoded or translated differently, or is not executed at once. */
 const LAST: ReadonlySet<Semantics> = new Set([
   ...BRANCHES,
-  ...(['in', 'out', 'hlt', 'hypercall', 'int3', 'ud2'] as const),
+  ...(['in', 'out', 'ins', 'outs', 'hlt', 'hypercall', 'int3', 'ud2'] as const),
   ...(['mov-control', 'mov-segment', 'wrmsr', 'invlpg', 'popf', 'lgdt', 'vmgexit', 'pvalidate', 'tdcall'] as const),
 ]);
 

@@ -68,10 +68,13 @@ export class Cpuid {
 
 /** Where CPUID says nothing about physical addresses. */
 const DEFAULT_PHYSICAL_BITS = 36;
+const HIGHEST_EXTENDED_LEAF = 0x8000_0000;
 const ADDRESS_SIZES_LEAF = 0x8000_0008;
 
 /** Of the guest's processor. */
 export function physicalBits(cpuid: Cpuid): number {
-  const entry = cpuid.entries.find((leaf) => leaf.function >>> 0 === ADDRESS_SIZES_LEAF);
+  const leaf = (number: number): CpuidEntry | undefined => cpuid.entries.find((one) => one.function >>> 0 === number);
+  const reaches = (leaf(HIGHEST_EXTENDED_LEAF)?.eax ?? 0) >>> 0 >= ADDRESS_SIZES_LEAF;
+  const entry = reaches ? leaf(ADDRESS_SIZES_LEAF) : undefined;
   return entry === undefined ? DEFAULT_PHYSICAL_BITS : entry.eax & 0xff;
 }

@@ -152,3 +152,36 @@ export function compileDivide(site: Site): Operation {
     }
   };
 }
+
+/** Signed division, rounded towards zero; the remainder has the sign of the dividend. */
+export function compileSignedDivide(site: Site): Operation {
+  const { machine, instruction } = site;
+  const { r, state } = machine;
+  const { bits } = instruction;
+  const source = compileRead(site, operandAt(site, 0));
+  const width = BigInt(bits);
+  const accumulator = writeRegister(machine, { kind: 'register', file: 'general', index: 0, bits, high: false });
+  const rest = writeRegister(machine, {
+    kind: 'register',
+    file: 'general',
+    index: bits === 8 ? 0 : 2,
+    bits,
+    high: bits === 8,
+  });
+  const halvesOf = (value: bigint): readonly [low: number, high: number] => {
+    const unsigned = BigInt.asUintN(64, value);
+    return [Number(unsigned & 0xffff_ffffn) | 0, Number(unsigned >> 32n) | 0];
+  };
+  return () => {
+    const low = source();
+    const divisor = BigInt.asIntN(bits, asBigint(low, at(r, HIGH), bits, true));
+    if (divisor === 0n) throw state.exception(VECTOR.divide);
+    const upper = bits === 8 ? getPair(r, RAX) >> 8n : getPair(r, RDX);
+    const both = (BigInt.asUintN(bits, upper) << width) | BigInt.asUintN(bits, getPair(r, RAX));
+    const dividend = BigInt.asIntN(2 * bits, both);
+    const quotient = dividend / divisor;
+    if (BigInt.asIntN(bits, quotient) !== quotient) throw state.exception(VECTOR.divide);
+    accumulator(...halvesOf(quotient));
+    rest(...halvesOf(dividend % divisor));
+  };
+}

@@ -1,7 +1,7 @@
 /** Pushing and popping. */
 import { legacyLinear } from './address.ts';
 import type { Machine, Operation, Site } from './machine.ts';
-import { compileRead, compileWrite, operandAt } from './operands.ts';
+import { compileRead, compileWrite, operandAt, writeRegister } from './operands.ts';
 import * as registers from './registers.ts';
 import { SEGMENT } from './state.ts';
 import { VECTOR } from './stop.ts';
@@ -9,6 +9,7 @@ import { VECTOR } from './stop.ts';
 const { at, FLAG, getFlags, HIGH, OTHER_FLAGS, RSP, SEGMENT_BASES, setFlags } = registers;
 
 const SS_BASE = SEGMENT_BASES + 2 * SEGMENT.ss;
+const RBP = 10;
 const HALF = 0x1_0000_0000;
 
 /** rsp moved by `by` bytes as the stack's width has it; upper half in HIGH. */
@@ -86,6 +87,41 @@ export function compilePop(site: Site): Operation {
     drop(machine, size);
     try {
       write(low, high);
+    } catch (reason) {
+      r[RSP] = before;
+      r[RSP + 1] = beforeHigh;
+      throw reason;
+    }
+  };
+}
+
+/** rsp from rbp, then rbp from the stack. */
+export function compileLeave(site: Site): Operation {
+  const { machine, instruction } = site;
+  const { r, state } = machine;
+  const size = instruction.bits / 8;
+  const write = writeRegister(machine, {
+    kind: 'register',
+    file: 'general',
+    index: 5,
+    bits: instruction.bits,
+    high: false,
+  });
+  return () => {
+    const [before, beforeHigh] = [at(r, RSP), at(r, RSP + 1)];
+    setRsp(
+      machine,
+      state.stackBits === 16 ? at(r, RBP) & 0xffff : at(r, RBP),
+      state.stackBits === 64 ? at(r, RBP + 1) : 0,
+    );
+    try {
+      const low = top(machine, size);
+      const high = at(r, HIGH);
+      drop(machine, size);
+      const upper = at(r, RBP + 1);
+      write(low, high);
+      // Outside 64-bit code it is not seen, and stays.
+      if (size === 4) r[RBP + 1] = upper;
     } catch (reason) {
       r[RSP] = before;
       r[RSP + 1] = beforeHigh;

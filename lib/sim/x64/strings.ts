@@ -16,7 +16,7 @@ const BATCH = 1024;
 type StringName = 'stos' | 'movs' | 'lods' | 'scas' | 'cmps';
 
 /** The address in rsi or rdi. */
-function compilePointer(site: Site, word: number, write: boolean): Read {
+export function compilePointer(site: Site, word: number, write: boolean): Read {
   const { machine, instruction } = site;
   const { r, state } = machine;
   const segment = word === RDI ? SEGMENT.es : (instruction.segment ?? SEGMENT.ds);
@@ -30,7 +30,7 @@ function compilePointer(site: Site, word: number, write: boolean): Read {
 }
 
 /** Moves rsi or rdi to the next element. */
-function compileAdvance(site: Site, word: number): Operation {
+export function compileAdvance(site: Site, word: number): Operation {
   const { r } = site.machine;
   const { bits, addressBits } = site.instruction;
   const size = bits / 8;

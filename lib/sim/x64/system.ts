@@ -14,7 +14,7 @@ function requirePrivilege(state: State): void {
 }
 
 /** Ports are for code up to the I/O privilege level; permission bitmaps are not looked at. */
-function requirePorts(state: State): void {
+export function requirePorts(state: State): void {
   if (state.cpl > (at(state.r, OTHER_FLAGS) & FLAG.iopl) >> 12) throw state.exception(VECTOR.protection, 0);
 }
 

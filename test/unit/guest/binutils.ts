@@ -42,7 +42,7 @@ export function objdump(bytes: Uint8Array, mode: Mode): ObjdumpLine[] {
 /** String instructions with spelled-out operands, in the short spelling: the suffix says the size. */
 function shortString(text: string): string {
   return text.replace(
-    /\b(stos|movs|lods|scas|cmps) .*?\b(byte|word|dword|qword) ptr .*$/,
+    /\b(stos|movs|lods|scas|cmps|ins|outs) .*?\b(byte|word|dword|qword) ptr .*$/,
     (_, name, size) => name + size[0],
   );
 }
@@ -62,6 +62,7 @@ export function normalise(text: string): string {
     .replace(/^lgdt[wd] /, 'lgdt ')
     .replace(/,1$/, ',0x1')
     .replace(/^(push|pop)(f?)[wdq]\b/, '$1$2')
+    .replace(/^leave[wdq]$/, 'leave')
     .replace(/^invlpg byte ptr /, 'invlpg ')
     .replace(/[c-gs]s:0x([0-9a-f]+)/, '[0x$1]')
     .replace(

@@ -18,7 +18,23 @@ export const SCRATCH_SIZE = 0x3000;
 export const SCRATCH_MIDDLE = SCRATCH + 0x1000;
 
 const LEFT_OUT = new Set<Semantics>([
-  ...(['jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz', 'hlt', 'in', 'out', 'hypercall', 'int3', 'ud2'] as const),
+  ...([
+    'jmp',
+    'call',
+    'ret',
+    'jcc',
+    'loop',
+    'jcxz',
+    'hlt',
+    'in',
+    'out',
+    'ins',
+    'outs',
+    'leave',
+    'hypercall',
+    'int3',
+    'ud2',
+  ] as const),
   ...(['mov-control', 'mov-segment', 'rdtsc', 'rdmsr', 'wrmsr', 'cpuid', 'invlpg', 'popf', 'sti', 'cli'] as const),
   ...(['lgdt', 'vmgexit', 'pvalidate', 'tdcall'] as const),
 ]);
@@ -150,7 +166,16 @@ function undefinedFlags(semantics: Semantics, count: bigint | undefined): number
     case 'imul':
     case 'imul-wide':
       return 0xd4;
+    case 'bt':
+    case 'bts':
+    case 'btr':
+    case 'btc':
+      return 0x894;
+    case 'bsf':
+    case 'bsr':
+      return 0x895;
     case 'div':
+    case 'idiv':
       return ALL_STATUS;
     default:
       return 0;
