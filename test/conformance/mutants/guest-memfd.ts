@@ -134,7 +134,8 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
   {
     name: 'get_pfn: pages are not cleared',
     file: GMEM,
-    original: 'return PTR_ERR(folio);\n\n\tif (!folio_test_uptodate(folio)) {\n\t\tclear_highpage(folio_page(folio, 0));',
+    original:
+      'return PTR_ERR(folio);\n\n\tif (!folio_test_uptodate(folio)) {\n\t\tclear_highpage(folio_page(folio, 0));',
     replacement: 'return PTR_ERR(folio);\n\n\tif (!folio_test_uptodate(folio)) {',
     expected: 'guest_memfd/guest/memory_that_was_freed_reads_zero_when_it_is_used_again',
   },
@@ -323,7 +324,8 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
   {
     name: 'release: guest mappings stay',
     file: GMEM,
-    original: '__kvm_gmem_invalidate_start(f, 0, -1ul,\n\t\t\t\t    kvm_gmem_get_invalidate_filter(inode));\n\t__kvm_gmem_invalidate_end(f, 0, -1ul);',
+    original:
+      '__kvm_gmem_invalidate_start(f, 0, -1ul,\n\t\t\t\t    kvm_gmem_get_invalidate_filter(inode));\n\t__kvm_gmem_invalidate_end(f, 0, -1ul);',
     replacement: '(void)0;',
     expected: 'guest_memfd/lifetime/closed_file_ends_in_a_memory_fault',
   },
@@ -401,7 +403,8 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
     name: 'bind: a clash at the last page is not noticed',
     file: GMEM,
     original: 'if (!xa_empty(&f->bindings) &&\n\t    xa_find(&f->bindings, &start, end - 1, XA_PRESENT)) {',
-    replacement: 'if (!xa_empty(&f->bindings) && end - start > 1 &&\n\t    xa_find(&f->bindings, &start, end - 2, XA_PRESENT)) {',
+    replacement:
+      'if (!xa_empty(&f->bindings) && end - start > 1 &&\n\t    xa_find(&f->bindings, &start, end - 2, XA_PRESENT)) {',
     expected: 'memslot/binding_ranges/range_that_is_bound_is_refused',
   },
   {
@@ -435,22 +438,28 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
   {
     name: 'unbind: the first page stays bound',
     file: GMEM,
-    original: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
-    replacement: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start + 1, end - 1, NULL, GFP_KERNEL);',
+    original:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
+    replacement:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start + 1, end - 1, NULL, GFP_KERNEL);',
     expected: 'memslot/binding_ranges/deletion_frees_exactly_its_range',
   },
   {
     name: 'unbind: a page too many',
     file: GMEM,
-    original: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
-    replacement: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end, NULL, GFP_KERNEL);',
+    original:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
+    replacement:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end, NULL, GFP_KERNEL);',
     expected: 'memslot/binding_ranges/deletion_frees_exactly_its_range',
   },
   {
     name: 'unbind: everything',
     file: GMEM,
-    original: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
-    replacement: 'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, 0, end - 1, NULL, GFP_KERNEL);',
+    original:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, start, end - 1, NULL, GFP_KERNEL);',
+    replacement:
+      'filemap_invalidate_lock(file->f_mapping);\n\txa_store_range(&f->bindings, 0, end - 1, NULL, GFP_KERNEL);',
     expected: 'memslot/binding_ranges/deletion_frees_exactly_its_range',
   },
   {
@@ -492,7 +501,8 @@ export const GUEST_MEMFD_MUTANTS: readonly Mutant[] = [
     name: 'punch: holes beyond the size are refused',
     file: GMEM,
     original: 'ret = kvm_gmem_punch_hole(file_inode(file), offset, len);',
-    replacement: 'ret = offset + len > i_size_read(file_inode(file)) ? -EINVAL : kvm_gmem_punch_hole(file_inode(file), offset, len);',
+    replacement:
+      'ret = offset + len > i_size_read(file_inode(file)) ? -EINVAL : kvm_gmem_punch_hole(file_inode(file), offset, len);',
     expected: 'guest_memfd/punch_hole/at_and_beyond_the_size_is_accepted',
   },
 ];

@@ -51,7 +51,8 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'checks: an unaligned size is let through',
     file: MAIN,
-    original: 'if ((mem->memory_size & (PAGE_SIZE - 1)) ||\n\t    (mem->memory_size != (unsigned long)mem->memory_size))',
+    original:
+      'if ((mem->memory_size & (PAGE_SIZE - 1)) ||\n\t    (mem->memory_size != (unsigned long)mem->memory_size))',
     replacement: 'if (0)',
     expected: 'memslot/checks/unaligned_size_is_EINVAL',
   },
@@ -65,35 +66,41 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'checks: an unaligned hva is let through',
     file: MAIN,
-    original: 'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
+    original:
+      'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
     replacement: 'if (!access_ok((void __user *)(unsigned long)mem->userspace_addr, mem->memory_size))',
     expected: 'memslot/checks/unaligned_hva_is_EINVAL',
   },
   {
     name: 'checks: an hva of the kernel is let through',
     file: MAIN,
-    original: 'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
+    original:
+      'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
     replacement: 'if (mem->userspace_addr & (PAGE_SIZE - 1))',
     expected: 'memslot/checks/hva_of_the_kernel_is_EINVAL',
   },
   {
     name: 'checks: only the start of the hva range is looked at',
     file: MAIN,
-    original: 'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
-    replacement: 'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    !access_ok((void __user *)(unsigned long)mem->userspace_addr, 1))',
+    original:
+      'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    (mem->userspace_addr != untagged_addr(mem->userspace_addr)) ||\n\t     !access_ok((void __user *)(unsigned long)mem->userspace_addr,\n\t\t\tmem->memory_size))',
+    replacement:
+      'if ((mem->userspace_addr & (PAGE_SIZE - 1)) ||\n\t    !access_ok((void __user *)(unsigned long)mem->userspace_addr, 1))',
     expected: 'memslot/checks/hva_range_may_end_where_user_space_ends',
   },
   {
     name: 'checks: an unaligned offset is let through',
     file: MAIN,
-    original: '(mem->guest_memfd_offset & (PAGE_SIZE - 1) ||\n\t     mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)',
+    original:
+      '(mem->guest_memfd_offset & (PAGE_SIZE - 1) ||\n\t     mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)',
     replacement: '(mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)',
     expected: 'memslot/binding/unaligned_offset_is_EINVAL',
   },
   {
     name: 'checks: an offset that wraps is let through',
     file: MAIN,
-    original: '(mem->guest_memfd_offset & (PAGE_SIZE - 1) ||\n\t     mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)',
+    original:
+      '(mem->guest_memfd_offset & (PAGE_SIZE - 1) ||\n\t     mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)',
     replacement: '(mem->guest_memfd_offset & (PAGE_SIZE - 1))',
     expected: 'memslot/binding/offset_that_wraps_is_EINVAL',
   },
@@ -156,29 +163,37 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'change: another hva is let through',
     file: MAIN,
-    original: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
-    replacement: 'if ((npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    original:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    replacement:
+      'if ((npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
     expected: 'memslot/change/other_hva_is_EINVAL',
   },
   {
     name: 'change: another size is let through',
     file: MAIN,
-    original: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
-    replacement: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    original:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    replacement:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
     expected: 'memslot/change/other_size_is_EINVAL',
   },
   {
     name: 'change: READONLY can be toggled',
     file: MAIN,
-    original: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
-    replacement: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & KVM_MEM_GUEST_MEMFD))',
+    original:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    replacement:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & KVM_MEM_GUEST_MEMFD))',
     expected: 'memslot/change/READONLY_cannot_be_added',
   },
   {
     name: 'change: a slot with a file can be restated without',
     file: MAIN,
-    original: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
-    replacement: 'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & KVM_MEM_READONLY))',
+    original:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & (KVM_MEM_READONLY | KVM_MEM_GUEST_MEMFD)))',
+    replacement:
+      'if ((mem->userspace_addr != old->userspace_addr) ||\n\t\t    (npages != old->npages) ||\n\t\t    ((mem->flags ^ old->flags) & KVM_MEM_READONLY))',
     expected: 'memslot/binding/slot_with_a_file_cannot_change',
   },
   {
@@ -198,22 +213,28 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'overlap: the last page is not looked at',
     file: MAIN,
-    original: 'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
-    replacement: 'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    npages > 1 && kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages - 1))',
+    original:
+      'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
+    replacement:
+      'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    npages > 1 && kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages - 1))',
     expected: 'memslot/ranges/overlapping_slot_is_EEXIST',
   },
   {
     name: 'overlap: a neighbour overlaps',
     file: MAIN,
-    original: 'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
-    replacement: 'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages + 1))',
+    original:
+      'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
+    replacement:
+      'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages + 1))',
     expected: 'memslot/ranges/neighbouring_slots_are_accepted',
   },
   {
     name: 'overlap: moves are not looked at',
     file: MAIN,
-    original: 'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
-    replacement: 'if (change == KVM_MR_CREATE &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
+    original:
+      'if ((change == KVM_MR_CREATE || change == KVM_MR_MOVE) &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
+    replacement:
+      'if (change == KVM_MR_CREATE &&\n\t    kvm_check_memslot_overlap(slots, id, base_gfn, base_gfn + npages))',
     expected: 'memslot/ranges/move_onto_another_slot_is_EEXIST',
   },
   {
@@ -317,8 +338,10 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'dirty log: a slot that is not logged is EINVAL',
     file: MAIN,
-    original: 'if (!memslot || !memslot->dirty_bitmap)\n\t\treturn -ENOENT;\n\n\tdirty_bitmap = memslot->dirty_bitmap;\n\n\tkvm_arch_sync_dirty_log(kvm, memslot);\n\n\tn = kvm_dirty_bitmap_bytes(memslot);\n\tflush = false;',
-    replacement: 'if (!memslot || !memslot->dirty_bitmap)\n\t\treturn -EINVAL;\n\n\tdirty_bitmap = memslot->dirty_bitmap;\n\n\tkvm_arch_sync_dirty_log(kvm, memslot);\n\n\tn = kvm_dirty_bitmap_bytes(memslot);\n\tflush = false;',
+    original:
+      'if (!memslot || !memslot->dirty_bitmap)\n\t\treturn -ENOENT;\n\n\tdirty_bitmap = memslot->dirty_bitmap;\n\n\tkvm_arch_sync_dirty_log(kvm, memslot);\n\n\tn = kvm_dirty_bitmap_bytes(memslot);\n\tflush = false;',
+    replacement:
+      'if (!memslot || !memslot->dirty_bitmap)\n\t\treturn -EINVAL;\n\n\tdirty_bitmap = memslot->dirty_bitmap;\n\n\tkvm_arch_sync_dirty_log(kvm, memslot);\n\n\tn = kvm_dirty_bitmap_bytes(memslot);\n\tflush = false;',
     expected: 'memslot/dirty_log/without_a_log_is_ENOENT',
   },
   {
@@ -331,8 +354,10 @@ export const MEMSLOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'delete: only the first page of the slot is zapped',
     file: MMU,
-    original: '.end = slot->base_gfn + slot->npages,\n\t\t.may_block = true,\n\t\t.attr_filter = KVM_FILTER_PRIVATE | KVM_FILTER_SHARED,',
-    replacement: '.end = slot->base_gfn + 1,\n\t\t.may_block = true,\n\t\t.attr_filter = KVM_FILTER_PRIVATE | KVM_FILTER_SHARED,',
+    original:
+      '.end = slot->base_gfn + slot->npages,\n\t\t.may_block = true,\n\t\t.attr_filter = KVM_FILTER_PRIVATE | KVM_FILTER_SHARED,',
+    replacement:
+      '.end = slot->base_gfn + 1,\n\t\t.may_block = true,\n\t\t.attr_filter = KVM_FILTER_PRIVATE | KVM_FILTER_SHARED,',
     expected: 'memslot/guest/deleted_slot_is_no_memory_any_more/sw_protected_vm',
   },
   {
