@@ -78,6 +78,8 @@ class Pointers {
     return true;
   }
 
+  bool Any() const { return count_ != 0; }
+
   bool Place(napi_env env, uint8_t* buffer, size_t length) {
     for (; placed_ < count_; placed_++) {
       Patch& patch = patches_[placed_];
@@ -160,7 +162,12 @@ napi_value IoctlWithBytes(napi_env env, napi_callback_info info) {
   if (!CheckLength(env, static_cast<unsigned>(args[1]), static_cast<unsigned>(args[3]), arg.length)) return nullptr;
   uint8_t* handed = arg.data;
   // A view onto guest memory goes as it is: only the kernel can read it without the risk of a fault.
-  if (arg.length != 0 && arg.length <= kBounce && BounceEnd() != nullptr && !Registry::Get().InMappings(arg.data)) {
+  const bool is_view = Registry::Get().InMappings(arg.data);
+  if (is_view && pointers.Any()) {
+    ThrowRange(env, "arg: a view of guest memory cannot hold pointers");
+    return nullptr;
+  }
+  if (arg.length != 0 && arg.length <= kBounce && BounceEnd() != nullptr && !is_view) {
     handed = BounceEnd() - arg.length;
     std::memcpy(handed, arg.data, arg.length);
   }

@@ -22,7 +22,11 @@ function create(): Kernel {
   const { platform, arch } = process;
   if (platform !== 'linux') throw new Error(`the addon makes Linux system calls, and this is ${platform}`);
   if (arch !== 'x64' && arch !== 'arm64') throw new Error(`the addon knows x64 and arm64, and this is ${arch}`);
-  const addon = new Addon(load() as Functions);
+  const functions = load() as Partial<Functions>;
+  if (!Array.isArray(functions.names) || !(functions.frame instanceof ArrayBuffer)) {
+    throw new Error('the addon is of another version than this package; build it again: npm run build:native');
+  }
+  const addon = new Addon(functions as Functions);
   const files = { ...fileCalls(addon, arch), ...transferCalls(addon) };
   return { backend: 'kvm', arch, release: os.release(), ...files, ...memoryCalls(addon), ...vcpuCalls(addon) };
 }

@@ -52,6 +52,8 @@ export interface CacheStat {
 export class Sys {
   readonly kernel: Kernel;
   #raw: unknown;
+  /** Where the buffers of views lie. */
+  readonly #views = new WeakMap<ArrayBufferLike, number>();
 
   constructor(kernel: Kernel) {
     this.kernel = kernel;
@@ -65,15 +67,25 @@ export class Sys {
 
   /** The error for a refused call, with its arguments decoded and a hint where there is one. */
   error(call: CallName, errno: number, args: readonly unknown[], ioctl?: Ioctl, on?: FdKind): KernelError {
-    const arg = args[2];
+    const shown = args.map((value) => this.#readable(value));
+    const arg = shown[2];
     const struct = ioctl?.arg.kind === 'struct' && arg instanceof Uint8Array ? looseDecode(ioctl, arg) : undefined;
     return new KernelError({
       errno,
       syscall: CALLS[call].syscall ?? call,
       request: ioctl?.name,
-      args: showArgs(call, args, on ?? ioctl?.on[0]),
-      hint: hintFor({ call, request: ioctl?.name, code: errnoName(errno), args, struct }),
+      args: showArgs(call, shown, on ?? ioctl?.on[0]),
+      hint: hintFor({ call, request: ioctl?.name, code: errnoName(errno), args: shown, struct }),
     });
+  }
+
+  /** A buffer that aliases memory is read as memory is: the call may have failed because nobody can touch it. */
+  #readable(value: unknown): unknown {
+    if (!(value instanceof Uint8Array)) return value;
+    const hva = this.#views.get(value.buffer);
+    if (hva === undefined) return value;
+    const bytes = new Uint8Array(value.byteLength);
+    return this.kernel.copyOut(hva + value.byteOffset, bytes) === bytes.length ? bytes : hva + value.byteOffset;
   }
 
   #check(result: number, call: CallName, args: readonly unknown[]): number {
@@ -104,7 +116,11 @@ export class Sys {
   ioctl(fd: number, request: Ioctl | number, arg: Int | Uint8Array = 0, pointers?: readonly PointerPatch[]): number {
     const known = typeof request === 'number' ? findIoctl(request) : request;
     const number = typeof request === 'number' ? request : request.request;
-    const result = this.kernel.ioctl(fd, number, arg, howOf(known, arg), pointers);
+    const readable = this.#readable(arg) as typeof arg;
+    if (known?.realLength !== undefined && readable !== arg && typeof readable === 'number') {
+      throw new RangeError(`${known.name}: how long its list is stands in memory that nobody can touch`);
+    }
+    const result = this.kernel.ioctl(fd, number, arg, howOf(known, readable), pointers);
     if (result < 0) throw this.error('ioctl', -result, [fd, number, arg], known);
     return result;
   }
@@ -308,6 +324,7 @@ export class Sys {
   view(address: Hva, length: number): ArrayBuffer {
     const result = this.kernel.view(address, length);
     if (typeof result === 'number') throw this.error('view', -result, [address, length]);
+    this.#views.set(result, Number(address));
     return result;
   }
 

@@ -24,6 +24,8 @@ const EINTR = 4;
 /** Calls between two looks at the event loop: Ctrl-C must get through. */
 const AT_A_TIME = 32;
 const DEFAULT_LIMIT_MS = 10_000;
+/** However long a recording says that a run took. */
+const LONGEST_LIMIT_MS = 3_600_000;
 /** The longest that a kick waits because it did so in the recording. */
 const LONGEST_DELAY_MS = 5_000;
 
@@ -131,7 +133,7 @@ class Replayer {
   }
 
   #limitOf(call: RecordedCall): number {
-    const usual = Math.max(DEFAULT_LIMIT_MS, (call.micros / 1000) * 20);
+    const usual = Math.min(Math.max(DEFAULT_LIMIT_MS, (call.micros / 1000) * 20), LONGEST_LIMIT_MS);
     return this.#options.runLimitMs ?? usual;
   }
 

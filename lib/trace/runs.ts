@@ -4,6 +4,8 @@ import { exitBytes } from '../kernel/trace-exit.ts';
 import type { RecordedOutcome } from './recording.ts';
 
 const EINTR = 4;
+/** Longer delays fire at once: timers count in 32 bits. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export interface Run {
   readonly began: number;
@@ -83,7 +85,8 @@ export class Runs {
       kicked = true;
       this.#kernel.vcpuKick(handle);
     };
-    const timer = setTimeout(kick, Math.max(0, limitMs - (performance.now() - run.began)));
+    const left = limitMs - (performance.now() - run.began);
+    const timer = setTimeout(kick, Math.min(Math.max(0, left), LONGEST_TIMER_MS));
     signal?.addEventListener('abort', kick, { once: true });
     if (signal?.aborted) kick();
     try {

@@ -34,5 +34,6 @@ describe.concurrent('dies, after the handlers were installed, of', () => {
 });
 
 withGuestMemfd('private memory', () => {
+  it('is refused as the argument of requests, and the process lives', () => expectSurvival('private-argument'));
   it('kills who touches a view of it', () => expectDeath('touch-private', 'SIGBUS'));
 });

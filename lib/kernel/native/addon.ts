@@ -47,7 +47,10 @@ export class Addon {
   /** The row of a system call, by its name in the manual pages. */
   row(name: string): number {
     const row = this.functions.names.indexOf(name);
-    if (row < 0) throw new Error(`the addon does not make ${name}: it is of another version`);
+    if (row < 0)
+      throw new Error(
+        `the addon does not make ${name}: it is of another version; build it again: npm run build:native`,
+      );
     return row;
   }
 

@@ -93,6 +93,35 @@ const ways = {
     assert(kernel.copyOut(page, new Uint8Array(1), fault) === 0 && fault[0] === 7n, 'SIGBUS');
     touch(page);
   },
+  // As the argument of requests: read by the kernel, by the rule for the size of a list, and by the error that says what was asked.
+  'private-argument': () => {
+    const { Sys } = require('../../../dist/kernel/sys.js');
+    const { ioctlByName } = require('../../../dist/uapi/index.js');
+    const sys = new Sys(kernel);
+    const view = new Uint8Array(sys.view(privatePage(), PAGE));
+    const { kvm, vm } = guest.openVm(kernel);
+    const { fd: vcpu } = guest.addVcpu(kernel, kvm, vm, 0);
+    for (const [fd, name, length, answer] of [
+      [vm, 'KVM_SET_USER_MEMORY_REGION', 32, 'EFAULT'],
+      [vcpu, 'KVM_GET_REGS', 144, 'EFAULT'],
+      [vcpu, 'KVM_SET_MSRS', 64, 'RangeError'],
+    ]) {
+      let got;
+      try {
+        sys.ioctl(fd, ioctlByName(name), view.subarray(0, length));
+      } catch (error) {
+        got = error.code ?? error.name;
+      }
+      assert(got === answer, `${name}: ${got}`);
+    }
+    let pointers;
+    try {
+      kernel.ioctl(vm, 0x4020ae46, view.subarray(0, 32), 0, [[24, new Uint8Array(8)]]);
+    } catch (error) {
+      pointers = error;
+    }
+    assert(pointers instanceof RangeError, `pointers in a view: ${pointers}`);
+  },
   'listener-before': async () => {
     process.on('SIGBUS', () => undefined);
     copies();
