@@ -116,8 +116,8 @@ export class Sys {
   ioctl(fd: number, request: Ioctl | number, arg: Int | Uint8Array = 0, pointers?: readonly PointerPatch[]): number {
     const known = typeof request === 'number' ? findIoctl(request) : request;
     const number = typeof request === 'number' ? request : request.request;
-    const readable = this.#readable(arg) as typeof arg;
-    if (known?.realLength !== undefined && readable !== arg && typeof readable === 'number') {
+    const readable = known?.realLength === undefined ? arg : (this.#readable(arg) as typeof arg);
+    if (readable !== arg && typeof readable === 'number') {
       throw new RangeError(`${known.name}: how long its list is stands in memory that nobody can touch`);
     }
     const result = this.kernel.ioctl(fd, number, arg, howOf(known, readable), pointers);
