@@ -118,7 +118,7 @@ export class Sys {
     const number = typeof request === 'number' ? request : request.request;
     const readable = known?.realLength === undefined ? arg : (this.#readable(arg) as typeof arg);
     if (readable !== arg && typeof readable === 'number') {
-      throw new RangeError(`${known.name}: how long its list is stands in memory that nobody can touch`);
+      throw new RangeError(`${known?.name}: how long its list is stands in memory that nobody can touch`);
     }
     const result = this.kernel.ioctl(fd, number, arg, howOf(known, readable), pointers);
     if (result < 0) throw this.error('ioctl', -result, [fd, number, arg], known);
