@@ -6,7 +6,7 @@ import { type Kernel, STAT, STAT_LENGTH } from '../../lib/kernel/kernel.ts';
 
 export const PAGE = 4096;
 /** Far from where kernels place mappings by themselves, so that nobody else comes to lie in its holes. */
-export const ARENA = 0x2000_0000_0000;
+export const ARENA = 0x1000_0000_0000;
 export const ARENA_PAGES = 32;
 export const FILE_SLOTS = 8;
 export const MAP_SLOTS = 4;
