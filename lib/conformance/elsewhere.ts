@@ -4,10 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 export interface RemoteCall {
-  readonly call: 'ioctl' | 'fallocate';
+  readonly call: 'ioctl' | 'fallocate' | 'advise';
   /** Index into the descriptors that are handed over. */
   readonly on: number;
-  /** ioctl: request, then a number, or bytes in hexadecimal. fallocate: mode, offset, length. */
+  /**
+   * ioctl: request, then a number, or bytes in hexadecimal. fallocate: mode, offset, length. advise: advice, offset, length of the file, mapped
+   * for the call alone.
+   */
   readonly args: readonly (number | string)[];
 }
 
@@ -20,12 +23,28 @@ const script = (): URL => new URL('./elsewhere-child.js', import.meta.url);
 /** Descriptors of the child: 0 to 2 are its own. */
 const FIRST_FD = 3;
 
+/** A process that the kernel ended. */
+export interface Killed {
+  readonly killedBy: string;
+}
+
 /** The results, value or negated errno each, of calls made by another process that inherited the descriptors. */
 export async function inAnotherProcess(
   fds: readonly number[],
   calls: readonly RemoteCall[],
   signal: AbortSignal,
 ): Promise<readonly number[]> {
+  const results = await attempted(fds, calls, signal);
+  if ('killedBy' in results) throw new Error(`the other process was killed by ${results.killedBy}`);
+  return results;
+}
+
+/** The same for calls that may end the process that makes them. */
+export async function attempted(
+  fds: readonly number[],
+  calls: readonly RemoteCall[],
+  signal: AbortSignal,
+): Promise<readonly number[] | Killed> {
   const order: RemoteOrder = { fds: fds.map((_, i) => FIRST_FD + i), calls };
   const child = spawn(process.execPath, [fileURLToPath(script()), JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'inherit', ...fds],
@@ -35,16 +54,33 @@ export async function inAnotherProcess(
   child.stdout?.on('data', (data: Buffer) => {
     output += data.toString();
   });
-  await new Promise<void>((resolve, reject) => {
+  const killedBy = await new Promise<NodeJS.Signals | null>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) =>
-      code === 0 ? resolve() : reject(new Error(`the other process ended with status ${code}`)),
+    child.on('close', (code, by) =>
+      code === 0 || by !== null ? resolve(by) : reject(new Error(`the other process ended with status ${code}`)),
     );
   });
+  if (killedBy !== null) return { killedBy };
   return JSON.parse(output) as readonly number[];
 }
 
-/** The same, made on another thread of this process. */
+/**
+ * Another process sends SIGUSR2 to this one again and again, until closed: a call that is under way on the main thread is interrupted.
+ * `everyMs` 0: as often as it can.
+ */
+export function signals(everyMs: number): { close(): void } {
+  // For good: a signal may still be on its way after the last one was sent.
+  if (process.listenerCount('SIGUSR2') === 0) process.on('SIGUSR2', () => {});
+  const child = spawn('/bin/sh', ['-c', `while ${pauseOf(everyMs)}kill -USR2 ${process.pid}; do :; done`], {
+    stdio: 'ignore',
+  });
+  child.on('error', () => {});
+  return { close: () => void child.kill('SIGKILL') };
+}
+
+const pauseOf = (everyMs: number): string => (everyMs === 0 ? '' : `sleep ${everyMs / 1000} && `);
+
+/** The same as {@link inAnotherProcess}, made on another thread of this process. */
 export async function onAnotherThread(
   fds: readonly number[],
   calls: readonly RemoteCall[],
