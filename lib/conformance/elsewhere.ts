@@ -4,13 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 export interface RemoteCall {
-  readonly call: 'ioctl' | 'fallocate' | 'advise';
+  readonly call: 'ioctl' | 'fallocate';
   /** Index into the descriptors that are handed over. */
   readonly on: number;
-  /**
-   * ioctl: request, then a number, or bytes in hexadecimal. fallocate: mode, offset, length. advise: advice, offset, length of the file, mapped
-   * for the call alone.
-   */
+  /** ioctl: request, then a number, or bytes in hexadecimal. fallocate: mode, offset, length. */
   readonly args: readonly (number | string)[];
 }
 
@@ -23,28 +20,12 @@ const script = (): URL => new URL('./elsewhere-child.js', import.meta.url);
 /** Descriptors of the child: 0 to 2 are its own. */
 const FIRST_FD = 3;
 
-/** A process that the kernel ended. */
-export interface Killed {
-  readonly killedBy: string;
-}
-
 /** The results, value or negated errno each, of calls made by another process that inherited the descriptors. */
 export async function inAnotherProcess(
   fds: readonly number[],
   calls: readonly RemoteCall[],
   signal: AbortSignal,
 ): Promise<readonly number[]> {
-  const results = await attempted(fds, calls, signal);
-  if ('killedBy' in results) throw new Error(`the other process was killed by ${results.killedBy}`);
-  return results;
-}
-
-/** The same for calls that may end the process that makes them. */
-export async function attempted(
-  fds: readonly number[],
-  calls: readonly RemoteCall[],
-  signal: AbortSignal,
-): Promise<readonly number[] | Killed> {
   const order: RemoteOrder = { fds: fds.map((_, i) => FIRST_FD + i), calls };
   const child = spawn(process.execPath, [fileURLToPath(script()), JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'inherit', ...fds],
@@ -54,13 +35,12 @@ export async function attempted(
   child.stdout?.on('data', (data: Buffer) => {
     output += data.toString();
   });
-  const killedBy = await new Promise<NodeJS.Signals | null>((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code, by) =>
-      code === 0 || by !== null ? resolve(by) : reject(new Error(`the other process ended with status ${code}`)),
+    child.on('close', (code) =>
+      code === 0 ? resolve() : reject(new Error(`the other process ended with status ${code}`)),
     );
   });
-  if (killedBy !== null) return { killedBy };
   return JSON.parse(output) as readonly number[];
 }
 
