@@ -5,6 +5,7 @@
 
 #include "functions.h"
 #include "guard.h"
+#include "safe_copy.h"
 
 namespace privmem {
 
@@ -140,6 +141,8 @@ napi_value Make(napi_env env, const Bytes (&given)[2]) {
   if ((row.traits & kChangesPages) != 0) {
     Range range;
     if (Judge(env, row.name, address, length, &range) == Verdict::kRefused) return nullptr;
+    // madvise(MADV_HWPOISON) sends SIGBUS to the thread that asks for it.
+    WatchHandlers(&frame->handlers_seen);
   }
   const long result = syscall(row.number, args[0], args[1], args[2], args[3], args[4], args[5]);
   SysResult(frame, result);

@@ -16,6 +16,8 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr int kSiKernel = 128;
+// BUS_MCEERR_AR and _AO, by number for C libraries that do not name them: memory is lost.
+constexpr int kLostNow = 4, kLostLater = 5;
 constexpr size_t kCompareBlock = 64 * 1024;
 
 struct Guard {
@@ -62,6 +64,11 @@ void PassOn(const struct sigaction& action, int signal, siginfo_t* info, void* c
     fallback.sa_handler = SIG_DFL;
     sigaction(signal, &fallback, nullptr);
     if (info->si_code <= 0) raise(signal);
+    // News of lost memory that nobody was about to touch does not repeat either, and must not leave us without
+    // handlers.
+    if (signal == SIGBUS && (info->si_code == kLostNow || info->si_code == kLostLater)) {
+      generation.fetch_add(1, std::memory_order_release);
+    }
   }
 }
 

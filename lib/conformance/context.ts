@@ -18,6 +18,8 @@ interface Closable {
 export interface Change<T> {
   /** First release with the new behaviour. */
   readonly since: Release;
+  /** Long-term releases that got it too: series and the number from which on. */
+  readonly stable?: readonly (readonly [major: number, minor: number, from: number])[];
   readonly now: T;
   readonly before: T;
   /** Why it changed. */
@@ -60,7 +62,9 @@ export class Context {
 
   /** What this release does where releases differ. */
   differs<T>(change: Change<T>): T {
-    return this.isAtLeast(change.since) ? change.now : change.before;
+    return this.isAtLeast(change.since) || (change.stable ?? []).some((series) => this.#environment.isOf(series))
+      ? change.now
+      : change.before;
   }
 
   /** Closes it after the scenario, last opened first. */

@@ -44,7 +44,23 @@ export async function inAnotherProcess(
   return JSON.parse(output) as readonly number[];
 }
 
-/** The same, made on another thread of this process. */
+/**
+ * Another process sends SIGUSR2 to this one again and again, until closed: a call that is under way on the main thread is interrupted.
+ * `everyMs` 0: as often as it can.
+ */
+export function signals(everyMs: number): { close(): void } {
+  // For good: a signal may still be on its way after the last one was sent.
+  if (process.listenerCount('SIGUSR2') === 0) process.on('SIGUSR2', () => {});
+  const child = spawn('/bin/sh', ['-c', `while ${pauseOf(everyMs)}kill -USR2 ${process.pid}; do :; done`], {
+    stdio: 'ignore',
+  });
+  child.on('error', () => {});
+  return { close: () => void child.kill('SIGKILL') };
+}
+
+const pauseOf = (everyMs: number): string => (everyMs === 0 ? '' : `sleep ${everyMs / 1000} && `);
+
+/** The same as {@link inAnotherProcess}, made on another thread of this process. */
 export async function onAnotherThread(
   fds: readonly number[],
   calls: readonly RemoteCall[],

@@ -72,6 +72,13 @@ export class Environment {
     return [major, minor];
   }
 
+  /** Whether this is release `from` or a later one of a series: 6.12.114 of 6.12. */
+  isOf([major, minor, from]: readonly [major: number, minor: number, from: number]): boolean {
+    const [ours, minorOurs] = this.release;
+    const patch = Number.parseInt(this.sys.kernel.release.split('.')[2] ?? '0', 10);
+    return ours === major && minorOurs === minor && patch >= from;
+  }
+
   isAtLeast([major, minor]: Release): boolean {
     const [ours, minorOurs] = this.release;
     return ours > major || (ours === major && minorOurs >= minor);

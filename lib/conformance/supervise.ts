@@ -50,7 +50,9 @@ export interface SuiteRun {
   readonly notRun: readonly string[];
 }
 
-type Ending = { readonly kind: 'done' } | { readonly kind: 'lost'; readonly name: string; readonly detail: string };
+type Ending =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'lost'; readonly name: string; readonly detail: string; readonly millis: number };
 
 class Suite {
   readonly #options: SuperviseOptions;
@@ -82,7 +84,8 @@ class Suite {
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<Ending>((resolve, reject) => {
-        const lost = (detail: string): void => resolve({ kind: 'lost', name: current.name, detail });
+        const lost = (detail: string): void =>
+          resolve({ kind: 'lost', name: current.name, detail, millis: performance.now() - current.since });
         const abort = (): void => reject(signal.reason);
         if (signal.aborted) abort();
         signal.addEventListener('abort', abort, { once: true });
@@ -144,13 +147,12 @@ export async function supervise(scenarios: readonly Scenario[], options: Supervi
   const suite = new Suite(scenarios, options);
   let rest = scenarios.map(({ name }) => name);
   while (rest.length > 0 && !suite.bailed) {
-    const begin = performance.now();
     const before = suite.results.length;
     const ending = await suite.child(rest);
     if (ending.kind === 'lost') {
       // A child that never came to its first scenario would be started again and again.
       if (suite.identity === undefined) throw new Error(`the suite cannot start: ${ending.detail}`);
-      suite.add({ name: ending.name, outcome: 'failed', detail: ending.detail, millis: performance.now() - begin });
+      suite.add({ name: ending.name, outcome: 'failed', detail: ending.detail, millis: ending.millis });
     }
     const done = new Set(suite.results.slice(before).map(({ name }) => name));
     rest = rest.filter((name) => !done.has(name));

@@ -72,7 +72,9 @@ export abstract class SimFile {
   /** … and a splice_write operation. */
   readonly splicesIn: boolean = false;
   /** readahead(2) takes it. */
-  readonly readsAhead: boolean = false;
+  get readsAhead(): boolean {
+    return false;
+  }
   /** Opened by open(2), which counts those who write and those who only read. */
   readonly opened: boolean = false;
   /** The page cache, for files that have one. */

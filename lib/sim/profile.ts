@@ -49,6 +49,8 @@ export interface Profile {
 
   /** KVM_CREATE_GUEST_MEMFD, memory attributes, KVM_SET_USER_MEMORY_REGION2: 6.8. */
   readonly guestMemfd: boolean;
+  /** readahead refuses files of anonymous inodes, which a guest_memfd's is, regular as it says it is: 6.16. */
+  readonly anonymousReadahead: boolean;
   /** GUEST_MEMFD_FLAG_MMAP and INIT_SHARED, and slots with a guest_memfd in VMs without private memory: 6.18. */
   readonly guestMemfdMmap: boolean;
   /** guest_memfd sits on a file system of its own: 6.19. */
@@ -57,10 +59,14 @@ export interface Profile {
   readonly guestMemfdPolicy: boolean;
   /** errno for a range of a guest_memfd that is bound already: EEXIST since 7.2. */
   readonly bindingOverlap: 'EINVAL' | 'EEXIST';
-  /** offset + size of a binding is compared unsigned, so that offsets near 2^63 are refused: 7.2. */
+  /** offset + size of a binding is compared unsigned, so that offsets near 2^63 are refused: 7.2, and 6.12.114. */
   readonly bindingUnsigned: boolean;
   /** KVM_PRE_FAULT_MEMORY: 6.11. */
   readonly preFault: boolean;
+  /** It takes a new root of the page tables when the deletion of a slot made the old one obsolete: 6.16. Before, it tried again for ever. */
+  readonly preFaultReloads: boolean;
+  /** KVM_HC_MAP_GPA_RANGE asks userspace also when a 32-bit guest left bits in the upper half of rax: 6.14. */
+  readonly hypercallNumberCut: boolean;
   /** What was applied on top of the release. */
   readonly patches: ReadonlySet<SimPatch>;
 }
@@ -70,7 +76,7 @@ export const SIM_RELEASES: readonly SimRelease[] = ['6.1', '6.8', '6.12', '6.18'
 const UNAME: Readonly<Record<SimRelease, string>> = {
   '6.1': '6.1.0',
   '6.8': '6.8.0',
-  '6.12': '6.12.0',
+  '6.12': '6.12.117',
   '6.18': '6.18.0',
   '7.3': '7.3.4',
 };
@@ -121,11 +127,14 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64', patches: r
     leasesEverywhere: !since('7.0'),
     guestMemfdPolicy: since('6.19'),
     guestMemfd: since('6.8'),
+    anonymousReadahead: !since('6.16'),
     guestMemfdMmap: since('6.18'),
     guestMemfdOwnFs: since('6.19'),
     bindingOverlap: since('7.2') ? 'EEXIST' : 'EINVAL',
-    bindingUnsigned: since('7.2'),
+    bindingUnsigned: release === '6.12' || since('7.2'),
     preFault: since('6.11'),
+    preFaultReloads: since('6.16'),
+    hypercallNumberCut: since('6.14'),
     patches: new Set(patches),
   };
 }

@@ -24,6 +24,7 @@ import { memoryFaultPoison } from './memory-fault/poison.ts';
 import { memslotScenarios } from './memslot/index.ts';
 import { preFaultChecks } from './pre-fault/checks.ts';
 import { preFaultProgress } from './pre-fault/progress.ts';
+import { preFaultRace } from './pre-fault/race.ts';
 import { privateMemoryContents } from './private-memory/contents.ts';
 import { privateMemoryPunch } from './private-memory/punch.ts';
 import { privateMemoryResidency } from './private-memory/residency.ts';
@@ -65,6 +66,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...conversionExplicit,
   ...preFaultChecks,
   ...preFaultProgress,
+  ...preFaultRace,
   ...lifetimePrivateMemory,
   ...raceConvert,
   ...raceVcpus,

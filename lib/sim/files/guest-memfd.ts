@@ -117,6 +117,10 @@ export class GuestMemfdFile extends SimFile {
     return this.#onIoctl?.(request, arg) ?? super.ioctl(request, arg);
   }
 
+  override get readsAhead(): boolean {
+    return this.inode.profile.anonymousReadahead;
+  }
+
   override get mappable(): boolean {
     return this.inode.profile.guestMemfdMmap;
   }

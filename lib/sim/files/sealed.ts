@@ -108,7 +108,9 @@ export abstract class SealedFile<I extends SealedInode = SealedInode> extends Si
   override readonly seekable = true;
   override readonly positioned = true;
   override readonly noexec = false;
-  override readonly readsAhead = true;
+  override get readsAhead(): boolean {
+    return true;
+  }
   override readonly opened: boolean;
   override readonly pages: PageStore;
 

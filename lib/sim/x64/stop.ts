@@ -25,6 +25,8 @@ export interface HypercallStop {
   readonly args: readonly bigint[];
   readonly longMode: boolean;
   readonly cpl: number;
+  /** rax has bits outside `nr`. */
+  readonly numberCut?: boolean;
 }
 
 /** KVM_INTERNAL_ERROR_EMULATION; rip is on the instruction. No bytes when they could not be fetched. */

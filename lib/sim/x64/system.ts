@@ -79,9 +79,10 @@ export function compileHypercall(site: Site): Operation {
   return () => {
     const answer = memory.takeAnswer();
     if (answer === undefined) {
-      const nr = getPair(r, RAX) & mask;
+      const rax = getPair(r, RAX);
+      const nr = rax & mask;
       const args = [RBX, RCX, RDX, RSI].map((word) => getPair(r, word) & mask);
-      throw state.abandon({ kind: 'hypercall', nr, args, longMode, cpl: state.cpl });
+      throw state.abandon({ kind: 'hypercall', nr, args, longMode, cpl: state.cpl, numberCut: nr !== rax });
     }
     const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
     r[RAX] = view.getInt32(0, true);

@@ -56,7 +56,20 @@ export const conversionModes = topic(
       guest.vm.enableExitHypercall(MAP_GPA_RANGE_BIT);
       const regs = { rax: WIDE | BigInt(MAP_GPA_RANGE), rbx: WIDE | 0x70_0000n, rcx: WIDE | 2n, rdx: WIDE | 0x10n };
       guest.vcpu().x64.setRegs({ ...regs, rip: BigInt(CODE), rflags: 2n });
-      const exit = hypercall(await guest.resume());
+      const exits = t.differs({
+        since: [6, 14],
+        now: true,
+        before: false,
+        because:
+          'all of RAX was compared with the number when the exit was to be made: the guest got 0, and nobody was asked',
+      });
+      const run = await guest.resume();
+      if (!exits) {
+        t.same(run.last.name, 'KVM_EXIT_HLT', 'the exit');
+        t.same(guest.vcpu().x64.getRegs().rax, 0n, 'RAX');
+        return;
+      }
+      const exit = hypercall(run);
       t.same(exit.args.slice(0, 3), [0x70_0000n, 2n, 0x10n], 'args');
       t.same(exit.nr, MAP_GPA_RANGE, 'nr');
     });

@@ -90,6 +90,7 @@ export const memslotBinding = topic(
       const { fd } = makeFile(t, kind, 4, vm);
       const refused = t.differs({
         since: [7, 2],
+        stable: [[6, 12, 114]],
         now: true,
         before: false,
         because: 'offset and size were added as signed numbers, so that the sum was negative and below every size',

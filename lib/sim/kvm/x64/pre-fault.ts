@@ -1,6 +1,6 @@
 /** KVM_PRE_FAULT_MEMORY. virt/kvm/kvm_main.c, kvm_vcpu_pre_fault_memory; arch/x86/kvm/mmu/mmu.c, kvm_arch_vcpu_pre_fault_memory */
 import { kvm_pre_fault_memory } from '../../../uapi/kvm-private.ts';
-import { EAGAIN, EFAULT, EINVAL, ENOENT, EOPNOTSUPP } from '../../errno.ts';
+import { EAGAIN, EFAULT, EINTR, EINVAL, ENOENT, EOPNOTSUPP } from '../../errno.ts';
 import { isAligned, PAGE_SIZE, pageOf } from '../../page.ts';
 import { writeMemoryFault } from '../exits.ts';
 import type { X64Vcpu } from './vcpu.ts';
@@ -36,12 +36,16 @@ function faultRange(vcpu: X64Vcpu, range: DataView): number {
 }
 
 /** A read fault on one page: it may bring in a copy-on-write page as it is. */
-function faultPage({ vm, page }: X64Vcpu, gfn: number): number {
+function faultPage(vcpu: X64Vcpu, gfn: number): number {
+  const { vm, page } = vcpu;
   const { technology } = vm;
   if (technology?.preFaults === false) return -EOPNOTSUPP;
   if (technology?.isAlias(gfn) === true) return -EINVAL;
   if (!vm.machine.twoDimensionalPaging) return -EOPNOTSUPP;
+  vcpu.root.load();
   const found = vm.memory.fault(gfn, 'read');
+  // The kernel tries again until a signal comes, and here one comes at once.
+  if (vcpu.root.isObsolete && (found instanceof Uint8Array || found.kind === 'mmio')) return -EINTR;
   if (found instanceof Uint8Array) return technology?.preFaulted(gfn, vm.memory.isPrivate(gfn)) ?? 0;
   if (found.kind === 'mmio') return -ENOENT;
   // The fields of the exit are filled although this is not KVM_RUN.

@@ -120,6 +120,7 @@ function setCpuid(vcpu: X64Vcpu, arg: bigint): number {
   const sizes = entries.find((entry) => entry.function >>> 0 === ADDRESS_SIZES_LEAF);
   if (sizes !== undefined && !LINEAR_BITS.has((sizes.eax >>> 8) & 0xff)) return -EINVAL;
   vcpu.cpu.setCpuid(entries);
+  vcpu.root.drop();
   return 0;
 }
 

@@ -13,6 +13,7 @@ import type { Vcpu } from '../vcpu.ts';
 import * as exits from './exits.ts';
 import { hypercallResult } from './hypercall.ts';
 import type { X64Machine } from './machine.ts';
+import { Root } from './root.ts';
 import { stateRequest } from './state-requests.ts';
 import type { RunResult } from './technology.ts';
 import type { X64Vm } from './vm.ts';
@@ -37,11 +38,13 @@ export class X64Vcpu implements Vcpu {
   #completion: (() => RunResult) | undefined;
   readonly #bus: GuestBus;
   #running = false;
+  readonly root: Root;
 
   constructor(machine: X64Machine, vm: X64Vm, id: number) {
     this.machine = machine;
     this.vm = vm;
     this.cpu = new X64Cpu(machine.cpuOptions);
+    this.root = new Root(machine.profile.preFaultReloads);
     this.id = id;
     vm.vcpus.push(this);
     vm.technology?.vcpuCreated(this);
@@ -73,6 +76,8 @@ export class X64Vcpu implements Vcpu {
   }
 
   setSregs(sregs: Sregs): boolean {
+    const { cr0, cr3, cr4, efer } = this.cpu.getSregs();
+    if (sregs.cr0 !== cr0 || sregs.cr3 !== cr3 || sregs.cr4 !== cr4 || sregs.efer !== efer) this.root.drop();
     return this.cpu.setSregs(sregs);
   }
 
@@ -103,6 +108,7 @@ export class X64Vcpu implements Vcpu {
     // Shadow paging has as many pages as the slots make room for: mmu_alloc_shadow_roots.
     if (!this.machine.twoDimensionalPaging && !this.vm.hadSlots) return this.#leave(-ENOSPC);
     this.hasRun = true;
+    this.root.reload();
     return undefined;
   }
 
@@ -207,6 +213,10 @@ export class X64Vcpu implements Vcpu {
       return undefined;
     }
     exits.writeHypercall(page, stop, this.machine.presetsHypercallResult);
+    if (stop.numberCut === true && !this.machine.profile.hypercallNumberCut) {
+      this.cpu.complete(resultBytes(0n, stop.longMode));
+      return undefined;
+    }
     const at = KVM_RUN_EXIT_OFFSET + kvm_run_hypercall.offsets.ret;
     this.#pending = () => resultBytes(page.run.getBigUint64(at, true), stop.longMode);
     return 0;

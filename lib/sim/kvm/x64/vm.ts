@@ -63,8 +63,10 @@ export class X64Vm extends Vm {
 
   /** KVM_X86_QUIRK_SLOT_ZAP_ALL: a default VM forgets all of its memory. */
   protected override slotZapped(from: number, to: number): void {
-    if (this.type === VM_DEFAULT) this.memory.zap();
-    else super.slotZapped(from, to);
+    if (this.type === VM_DEFAULT) {
+      this.memory.zap();
+      for (const { root } of this.vcpus) root.outdate();
+    } else super.slotZapped(from, to);
   }
 
   protected override slotsChanged(removed: Memslot | undefined): void {
