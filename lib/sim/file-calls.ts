@@ -13,39 +13,55 @@ const clip = (bytes: Uint8Array): Uint8Array => (bytes.length > TRANSFER_MAX ? b
 /** rw_verify_area. */
 const isBeyond = (at: bigint, bytes: Uint8Array): boolean => at + BigInt(bytes.length) > OFFSET_MAX;
 
-export function read(file: SimFile | undefined, into: Uint8Array): number {
+/** Reads, as far as the memory of `into` can be written. */
+function fill({ views }: Process, file: SimFile, into: Uint8Array, at: bigint): number {
+  const bytes = clip(into);
+  return file.readAt(bytes, at, views.reach(bytes, true));
+}
+
+/** Writes, as far as the memory of `from` can be read. */
+function drain({ views }: Process, file: SimFile, from: Uint8Array, at: bigint): number {
+  const bytes = clip(from);
+  return file.writeAt(bytes, at, views.reach(bytes, false));
+}
+
+export function read(process: Process, fd: number, into: Uint8Array): number {
+  const file = process.fds.get(fd);
   if (file === undefined || !file.readable) return -EBADF;
   if (isBeyond(file.position, into)) return -EINVAL;
-  const done = file.readAt(clip(into), file.position);
+  const done = fill(process, file, into, file.position);
   if (done > 0 && file.positioned) file.position += BigInt(done);
   return done;
 }
 
-export function write(file: SimFile | undefined, from: Uint8Array): number {
+export function write(process: Process, fd: number, from: Uint8Array): number {
+  const file = process.fds.get(fd);
   if (file === undefined || !file.writable) return -EBADF;
   if (isBeyond(file.position, from)) return -EINVAL;
   const at = (file.flags & O_APPEND) !== 0 && from.length > 0 ? file.size : file.position;
-  const done = file.writeAt(clip(from), at);
+  const done = drain(process, file, from, at);
   if (done > 0 && file.positioned) file.position = at + BigInt(done);
   return done;
 }
 
-export function pread(file: SimFile | undefined, into: Uint8Array, offset: bigint): number {
+export function pread(process: Process, fd: number, into: Uint8Array, offset: bigint): number {
   if (offset < 0n) return -EINVAL;
+  const file = process.fds.get(fd);
   if (file === undefined) return -EBADF;
   if (!file.positioned) return -ESPIPE;
   if (!file.readable) return -EBADF;
-  return isBeyond(offset, into) ? -EINVAL : file.readAt(clip(into), offset);
+  return isBeyond(offset, into) ? -EINVAL : fill(process, file, into, offset);
 }
 
-export function pwrite(file: SimFile | undefined, from: Uint8Array, offset: bigint): number {
+export function pwrite(process: Process, fd: number, from: Uint8Array, offset: bigint): number {
   if (offset < 0n) return -EINVAL;
+  const file = process.fds.get(fd);
   if (file === undefined) return -EBADF;
   if (!file.positioned) return -ESPIPE;
   if (!file.writable) return -EBADF;
   if (isBeyond(offset, from)) return -EINVAL;
   // Linux appends whatever the offset, against POSIX.
-  return file.writeAt(clip(from), (file.flags & O_APPEND) !== 0 ? file.size : offset);
+  return drain(process, file, from, (file.flags & O_APPEND) !== 0 ? file.size : offset);
 }
 
 const SEEK_CUR = 1;

@@ -165,12 +165,15 @@ export abstract class SimFile {
     return -ENOTTY;
   }
 
-  /** From `at`, which is the file's own matter when it is not seekable. */
-  readAt(_into: Uint8Array, _at: bigint): number {
+  /**
+   * From `at`, which is the file's own matter when it is not seekable. `reached`: how many bytes of `into` the kernel can write, when not all;
+   * where it can write none that it has something for, the result is EFAULT.
+   */
+  readAt(_into: Uint8Array, _at: bigint, _reached?: number): number {
     return -EINVAL;
   }
 
-  writeAt(_from: Uint8Array, _at: bigint): number {
+  writeAt(_from: Uint8Array, _at: bigint, _reached?: number): number {
     return -EINVAL;
   }
 

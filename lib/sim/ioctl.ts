@@ -39,13 +39,18 @@ export function ioctl(process: Process, ...given: readonly unknown[]): number {
   const buffer = take.bytes(arg, 'arg');
   const patches = patchesOf(given[4], buffer.length);
   checkLength(request, how, buffer.length);
-  const { user } = process;
+  const { user, views } = process;
   const mark = user.mark();
   const data = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
   const saved = patches.map(({ offset }) => data.getBigUint64(offset, true));
+  // A view goes as the memory that it is, which the kernel may not reach.
+  const addressOf = (bytes: Uint8Array): bigint => {
+    const hva = views.addressOf(bytes);
+    return hva === undefined ? user.lend(bytes) : BigInt(hva);
+  };
   try {
-    for (const { offset, view } of patches) data.setBigUint64(offset, user.lend(view), true);
-    return call(process, fd, request, user.lend(buffer), how);
+    for (const { offset, view } of patches) data.setBigUint64(offset, addressOf(view), true);
+    return call(process, fd, request, addressOf(buffer), how);
   } finally {
     user.returnTo(mark);
     // No address of a lent buffer is ever seen by the caller. In reverse, since places may overlap.

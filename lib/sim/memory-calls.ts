@@ -7,6 +7,7 @@ import * as take from '../kernel/arguments.ts';
 import { FAULT, FAULT_LENGTH } from '../kernel/kernel.ts';
 import { compare, copyIn, copyOut, fill, type Stop, strayFault } from './access.ts';
 import { madvise } from './advice.ts';
+import { EFAULT } from './errno.ts';
 import { mlock, msync, munlock } from './lock-calls.ts';
 import { getMempolicy, mbind } from './mempolicy.ts';
 import { mmap } from './mmap.ts';
@@ -15,7 +16,6 @@ import { processVmReadv, processVmWritev } from './pinned.ts';
 import type { Process } from './process.ts';
 import { mincore, mprotect, munmap, unmapRange } from './protect.ts';
 import { vmsplice } from './splice.ts';
-import { Views } from './views.ts';
 
 const MAP_FIXED = 0x10;
 /** Ranges that end behind it cannot be rounded to pages. */
@@ -23,11 +23,9 @@ const END = 2n ** 64n - 4096n;
 
 export class MemoryCalls {
   readonly #process: Process;
-  readonly #views: Views;
 
   constructor(process: Process) {
     this.#process = process;
-    this.#views = new Views(process.space);
   }
 
   /** Pages of a range that the kernel would get to change; undefined when it refuses the range by itself. */
@@ -50,7 +48,7 @@ export class MemoryCalls {
     const offset = take.s64(given[5], 'offset');
     if ((flags & MAP_FIXED) !== 0) {
       const pages = this.#pages('mmap with MAP_FIXED', address, length);
-      if (pages !== undefined && this.#views.overlaps(pages.from, pages.to)) {
+      if (pages !== undefined && this.#process.views.overlaps(pages.from, pages.to)) {
         throw new RangeError('mmap with MAP_FIXED covers a view; unmap the range first');
       }
     }
@@ -64,7 +62,7 @@ export class MemoryCalls {
     const range = unmapRange(this.#process, address, length);
     if (typeof range === 'number') return range;
     const result = munmap(this.#process, range);
-    if (result === 0) this.#views.detach(range.from, range.to);
+    if (result === 0) this.#process.views.detach(range.from, range.to);
     return result;
   }
 
@@ -147,14 +145,18 @@ export class MemoryCalls {
     const address = take.u64(givenAddress, 'address');
     const into = take.bytes(givenInto, 'into');
     checkReach('processVmReadv', address, BigInt(into.length));
-    return processVmReadv(this.#process.space, address, into);
+    const { space, views } = this.#process;
+    const reached = views.reach(into, true);
+    return reached === 0 && into.length > 0 ? -EFAULT : processVmReadv(space, address, into.subarray(0, reached));
   }
 
   processVmWritev(givenAddress: unknown, givenFrom: unknown): number {
     const address = take.u64(givenAddress, 'address');
     const from = take.bytes(givenFrom, 'from');
     checkReach('processVmWritev', address, BigInt(from.length));
-    return processVmWritev(this.#process.space, address, from);
+    const { space, views } = this.#process;
+    const reached = views.reach(from, false);
+    return reached === 0 && from.length > 0 ? -EFAULT : processVmWritev(space, address, from.subarray(0, reached));
   }
 
   #access(
@@ -213,7 +215,7 @@ export class MemoryCalls {
   view(address: unknown, length: unknown): ArrayBuffer | number {
     const at = take.u64(address, 'address');
     const bytes = take.u64(length, 'length');
-    return this.#views.make(at, Number(bytes));
+    return this.#process.views.make(at, Number(bytes));
   }
 }
 

@@ -8,6 +8,7 @@ import { PAGE_SIZE } from './page.ts';
 import { PhysicalMemory } from './physical.ts';
 import type { Profile } from './profile.ts';
 import { UserMemory } from './user-memory.ts';
+import { Views } from './views.ts';
 
 export interface ProcessOptions {
   readonly profile: Profile;
@@ -40,6 +41,7 @@ export class Process {
   readonly fds: FdTable;
   readonly space: AddressSpace;
   readonly user: UserMemory;
+  readonly views: Views;
   readonly physical = new PhysicalMemory();
   readonly events: SimEvent[] = [];
   readonly memlockLimit: number;
@@ -60,6 +62,7 @@ export class Process {
     this.fds = new FdTable({ limit: fdLimit });
     this.space = new AddressSpace({ endPage: layout.end / PAGE_SIZE, topPage: layout.top / PAGE_SIZE });
     this.user = new UserMemory(this.space, layout.stack);
+    this.views = new Views(this.space);
     this.memlockLimit = options.memlockLimit ?? Number.POSITIVE_INFINITY;
     this.ram = options.ram ?? Number.POSITIVE_INFINITY;
     this.memfdNoexec = options.memfdNoexec ?? 0;

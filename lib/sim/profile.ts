@@ -27,6 +27,8 @@ export interface Profile {
   readonly sealedReadMaps: boolean;
   /** O_DIRECT on tmpfs: 6.6. */
   readonly tmpfsDirect: boolean;
+  /** A write to a memfd first looks whether the caller's bytes can be read, before it looks at seals and makes the page: up to 6.14. */
+  readonly prefaultsWrites: boolean;
   /** A write to an eventfd has exactly 8 bytes, not at least 8: 6.9. */
   readonly eventfdExact: boolean;
   /** CONFIG_KSM: without it the advice about mergeable pages is unknown. */
@@ -116,6 +118,7 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64', patches: r
     writeZeroes: since('6.17'),
     sealedReadMaps: since('6.7'),
     tmpfsDirect: since('6.6'),
+    prefaultsWrites: !since('6.15'),
     eventfdExact: since('6.9'),
     ksm: true,
     swap: true,

@@ -115,21 +115,21 @@ export function simKernel(options: SimKernelOptions): SimulatedKernel & { readon
     },
     read: (fd, into) => {
       const file = take.int32(fd, 'fd');
-      return calls.read(fileOf(file), take.bytes(into, 'into'));
+      return calls.read(process, file, take.bytes(into, 'into'));
     },
     write: (fd, from) => {
       const file = take.int32(fd, 'fd');
-      return calls.write(fileOf(file), take.bytes(from, 'from'));
+      return calls.write(process, file, take.bytes(from, 'from'));
     },
     pread: (givenFd, givenInto, givenOffset) => {
       const fd = take.int32(givenFd, 'fd');
       const into = take.bytes(givenInto, 'into');
-      return calls.pread(fileOf(fd), into, take.s64(givenOffset, 'offset'));
+      return calls.pread(process, fd, into, take.s64(givenOffset, 'offset'));
     },
     pwrite: (givenFd, givenFrom, givenOffset) => {
       const fd = take.int32(givenFd, 'fd');
       const from = take.bytes(givenFrom, 'from');
-      return calls.pwrite(fileOf(fd), from, take.s64(givenOffset, 'offset'));
+      return calls.pwrite(process, fd, from, take.s64(givenOffset, 'offset'));
     },
     cachestat: (givenFd, givenOffset, givenLength, givenOut) => {
       const fd = take.int32(givenFd, 'fd');

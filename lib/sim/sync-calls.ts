@@ -1,5 +1,5 @@
 /** Calls on files that move nothing: write-back, advice, readiness, ownership, names. fs/sync.c, mm/fadvise.c, mm/readahead.c, fs/select.c */
-import { EBADF, EINVAL, ENOENT, ESPIPE } from './errno.ts';
+import { EBADF, EFAULT, EINVAL, ENOENT, ESPIPE } from './errno.ts';
 import type { SimFile } from './file.ts';
 import type { Process } from './process.ts';
 import type { Profile } from './profile.ts';
@@ -53,13 +53,14 @@ export function poll(file: SimFile | undefined, fd: number, events: number): num
 
 const OF_DESCRIPTOR = /^\/(?:proc\/self|dev)\/fd\/(\d+)$/;
 
-export function readlink({ fds }: Process, path: string, into: Uint8Array): number {
+export function readlink({ fds, views }: Process, path: string, into: Uint8Array): number {
   if (into.length === 0) return -EINVAL;
   const descriptor = OF_DESCRIPTOR.exec(path)?.[1];
   if (descriptor === undefined) return path === '/dev/null' || path === '/dev/kvm' ? -EINVAL : -ENOENT;
   const file = fds.get(Number(descriptor));
   if (file === undefined) return -ENOENT;
   const name = new TextEncoder().encode(file.linkName()).subarray(0, into.length);
+  if (views.reach(into.subarray(0, name.length), true) < name.length) return -EFAULT;
   into.set(name);
   return name.length;
 }

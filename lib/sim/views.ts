@@ -3,6 +3,7 @@
  * on: mappings, read and write, the guest. A page can lie in one buffer only, and there at the offset of a whole page; so a view starts at
  * a page, ends at one (its buffer may be longer than asked for), and another view of the same pages is either the same buffer or refused.
  */
+import { walk } from './access.ts';
 import { type AddressSpace, addressOf, isPage } from './address-space.ts';
 import { ENOMEM, EOPNOTSUPP } from './errno.ts';
 import { PAGE_SIZE } from './page.ts';
@@ -34,6 +35,18 @@ export class Views {
 
   overlaps(from: number, to: number): boolean {
     return this.#views.some((view) => view.from < to && from < view.to);
+  }
+
+  /** The hva of bytes that lie in a view. Of mappings that share a view's buffer, the one that was viewed first. */
+  addressOf({ buffer, byteOffset }: Uint8Array): number | undefined {
+    const view = this.#views.length === 0 ? undefined : this.#views.find((one) => one.buffer === buffer);
+    return view === undefined ? undefined : addressOf(view.from) + byteOffset;
+  }
+
+  /** How many of `bytes`, from the first on, the kernel can read (or write): less than all only where they lie in a view. */
+  reach(bytes: Uint8Array, write: boolean): number {
+    const address = this.addressOf(bytes);
+    return address === undefined ? bytes.length : walk(this.#space, address, bytes.length, write, () => true).done;
   }
 
   /** RangeError when the range is not all mapped. */

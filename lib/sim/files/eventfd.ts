@@ -1,5 +1,5 @@
 /** eventfd: a counter. fs/eventfd.c */
-import { EAGAIN, EINVAL } from '../errno.ts';
+import { EAGAIN, EFAULT, EINVAL } from '../errno.ts';
 import { type FileStat, O_NONBLOCK, O_RDWR, SimFile } from '../file.ts';
 import type { Profile } from '../profile.ts';
 
@@ -67,17 +67,21 @@ export class EventfdFile extends SimFile {
   }
 
   /** Where the real call would wait for ever, since nobody else runs, it is EAGAIN as if the descriptor were non-blocking. */
-  override readAt(into: Uint8Array, _at: bigint): number {
+  override readAt(into: Uint8Array, _at: bigint, reached = 8): number {
     if (into.length < 8) return -EINVAL;
     if (this.#count === 0n) return -EAGAIN;
     const value = this.#semaphore ? 1n : this.#count;
     this.#count -= value;
-    new DataView(into.buffer, into.byteOffset).setBigUint64(0, value, true);
-    return 8;
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, value, true);
+    into.set(bytes.subarray(0, reached));
+    // The counter is read all the same.
+    return reached < 8 ? -EFAULT : 8;
   }
 
-  override writeAt(from: Uint8Array, _at: bigint): number {
+  override writeAt(from: Uint8Array, _at: bigint, reached = 8): number {
     if (this.#exact ? from.length !== 8 : from.length < 8) return -EINVAL;
+    if (reached < 8) return -EFAULT;
     const value = new DataView(from.buffer, from.byteOffset).getBigUint64(0, true);
     if (value === COUNT_MAX) return -EINVAL;
     if (COUNT_MAX - this.#count <= value) return -EAGAIN;

@@ -1,5 +1,5 @@
 /** memfd: a file in memory with seals. mm/shmem.c */
-import { EFBIG, EOPNOTSUPP, EPERM } from '../errno.ts';
+import { EFAULT, EFBIG, EOPNOTSUPP, EPERM } from '../errno.ts';
 import { type Fault, type FileStat, type MapRequest, O_RDWR, type SimFile } from '../file.ts';
 import { offsetIn, PAGE_SIZE, pageOf, pagesIn } from '../page.ts';
 import type { Memfile } from '../patches/memfile.ts';
@@ -98,24 +98,27 @@ export class MemfdFile extends SealedFile<MemfdInode> {
     return this.#isClosed ? -EPERM : splicePages(this.pages, at, length, this.inode.size);
   }
 
-  override readAt(into: Uint8Array, at: bigint): number {
+  override readAt(into: Uint8Array, at: bigint, reached?: number): number {
     if (this.#isClosed) return -EPERM;
-    return super.readAt(into, at);
+    return super.readAt(into, at, reached);
   }
 
   /** Page by page, as generic_perform_write: what was written before a page that is refused stays. */
-  override writeAt(from: Uint8Array, at: bigint): number {
+  override writeAt(from: Uint8Array, at: bigint, reached: number = from.length): number {
     if (this.#isClosed) return -EPERM;
     if (from.length === 0) return 0;
     if (at >= OFFSET_MAX) return -EFBIG;
+    const { prefaultsWrites: prefaults } = this.inode.profile;
+    if (prefaults && reached === 0) return -EFAULT;
     if (this.inode.seals.has(WRITE_SEALS)) return -EPERM;
     // generic_write_check_limits.
     const left = OFFSET_MAX - at;
     const clipped = BigInt(from.length) > left ? from.subarray(0, Number(left)) : from;
     const room = this.inode.seals.has(F_SEAL_GROW) ? this.inode.size : OFFSET_MAX;
-    const done = writePages(this.pages, clipped, at, room);
-    if (done === 0) return -EPERM;
-    const end = at + BigInt(done);
+    const done = writePages(this.pages, clipped, at, { room, reached: Math.min(reached, clipped.length), prefaults });
+    if (done < 0 && (done !== -EFAULT || prefaults)) return done;
+    // shmem_write_end also ends a page of which nothing could be copied: the file reaches up to it then.
+    const end = at + BigInt(Math.max(0, done));
     if (end > this.inode.size) this.inode.size = end;
     return done;
   }

@@ -1,14 +1,21 @@
 /** Reading, writing and seeking in a file whose contents are pages. */
-import { ENXIO } from '../errno.ts';
+import { EFAULT, ENXIO, EPERM } from '../errno.ts';
 import { offsetIn, PAGE_SIZE, pageOf } from '../page.ts';
 import type { PageStore } from '../page-store.ts';
 import type { Frame } from '../physical.ts';
 
 /** Bytes read; holes read as zeros and stay holes. */
-export function readPages(pages: PageStore, into: Uint8Array, at: bigint, size: bigint): number {
-  if (at >= size) return 0;
+export function readPages(
+  pages: PageStore,
+  into: Uint8Array,
+  at: bigint,
+  size: bigint,
+  reached: number = into.length,
+): number {
+  if (at >= size || into.length === 0) return 0;
+  if (reached === 0) return -EFAULT;
   const left = size - at;
-  const length = left < BigInt(into.length) ? Number(left) : into.length;
+  const length = left < BigInt(reached) ? Number(left) : reached;
   let done = 0;
   let page = pageOf(at);
   let offset = offsetIn(at);
@@ -47,17 +54,37 @@ export function splicePages(pages: PageStore, at: bigint, length: number, size: 
   return parts;
 }
 
-/** Bytes written: the pages that end at or before `room`, as far as they are whole parts of what is to be written. */
-export function writePages(pages: PageStore, from: Uint8Array, at: bigint, room: bigint): number {
+export interface PageWrite {
+  /** The pages that end at or before it may be written, as far as they are whole parts of what is to be written. */
+  readonly room: bigint;
+  /** How many bytes can be read from where they come. */
+  readonly reached: number;
+  /** A page is looked for only once some of its bytes were found to be readable. */
+  readonly prefaults: boolean;
+}
+
+/**
+ * Page by page, as generic_perform_write: bytes written, or the errno of what stopped the first page. A page whose bytes cannot be read is
+ * there all the same.
+ */
+export function writePages(
+  pages: PageStore,
+  from: Uint8Array,
+  at: bigint,
+  { room, reached, prefaults }: PageWrite,
+): number {
   let done = 0;
   let page = pageOf(at);
   let offset = offsetIn(at);
   while (done < from.length) {
     const part = Math.min(PAGE_SIZE - offset, from.length - done);
-    if (at + BigInt(done + part) > room) break;
+    const readable = Math.min(part, reached - done);
+    if (readable === 0 && prefaults) return done > 0 ? done : -EFAULT;
+    if (at + BigInt(done + part) > room) return done > 0 ? done : -EPERM;
     pages.reclaim(page);
-    pages.write(page).set(from.subarray(done, done + part), offset);
-    done += part;
+    pages.write(page).set(from.subarray(done, done + readable), offset);
+    done += readable;
+    if (readable < part) return done > 0 ? done : -EFAULT;
     page++;
     offset = 0;
   }

@@ -1,5 +1,5 @@
 /** Pipes: a ring of parts of pages. What splice puts in are the pages themselves, so later writes to them show. fs/pipe.c */
-import { EAGAIN, EPIPE } from '../errno.ts';
+import { EAGAIN, EFAULT, EPIPE } from '../errno.ts';
 import { type FileStat, O_NONBLOCK, O_WRONLY, SimFile } from '../file.ts';
 import { PAGE_SIZE } from '../page.ts';
 import type { Frame, PhysicalMemory } from '../physical.ts';
@@ -141,7 +141,7 @@ export class PipeFile extends SimFile {
   }
 
   /** Where the real call would wait for ever, since nobody else runs, it is EAGAIN as if the descriptor were non-blocking. */
-  override readAt(into: Uint8Array, _at: bigint): number {
+  override readAt(into: Uint8Array, _at: bigint, reached: number = into.length): number {
     const { slots, writers } = this.ring;
     if (into.length === 0) return 0;
     let done = 0;
@@ -149,7 +149,9 @@ export class PipeFile extends SimFile {
       const slot = slots[0];
       if (slot === undefined) break;
       const part = Math.min(slot.length, into.length - done);
-      into.set(slot.page.subarray(slot.offset, slot.offset + part), done);
+      into.set(slot.page.subarray(slot.offset, slot.offset + Math.min(part, reached - done)), done);
+      // What could be copied in part only stays.
+      if (done + part > reached) return done > 0 ? done : -EFAULT;
       done += part;
       const { packet } = slot;
       this.ring.consume(packet ? slot.length : part);
@@ -158,15 +160,17 @@ export class PipeFile extends SimFile {
     return done > 0 || writers === 0 ? done : -EAGAIN;
   }
 
-  override writeAt(from: Uint8Array, _at: bigint): number {
+  override writeAt(from: Uint8Array, _at: bigint, reached: number = from.length): number {
     const { ring } = this;
     if (from.length === 0) return 0;
     // SIGPIPE is ignored, as node does.
     if (ring.readers === 0) return -EPIPE;
     const packet = (this.flags & O_DIRECT[ring.arch]) !== 0;
-    let done = this.#merge(from);
+    let done = this.#merge(from, reached);
+    if (done < 0) return done;
     while (done < from.length && !ring.full) {
       const part = from.subarray(done, done + PAGE_SIZE);
+      if (done + part.length > reached) return done > 0 ? done : -EFAULT;
       const page = new Uint8Array(PAGE_SIZE);
       page.set(part);
       ring.slots.push({ page, offset: 0, length: part.length, merges: !packet, packet });
@@ -176,12 +180,13 @@ export class PipeFile extends SimFile {
   }
 
   /** The odd bytes of a write go behind those of the last one, when they fit its page whole. */
-  #merge(from: Uint8Array): number {
+  #merge(from: Uint8Array, reached: number): number {
     const odd = from.length % PAGE_SIZE;
     const last = this.ring.slots.at(-1);
     if (odd === 0 || last === undefined || !last.merges) return 0;
     const end = last.offset + last.length;
     if (end + odd > PAGE_SIZE) return 0;
+    if (odd > reached) return -EFAULT;
     last.page.set(from.subarray(0, odd), end);
     last.length += odd;
     return odd;

@@ -140,8 +140,8 @@ export abstract class SealedFile<I extends SealedInode = SealedInode> extends Si
     return `/memfd:${this.inode.name} (deleted)`;
   }
 
-  override readAt(into: Uint8Array, at: bigint): number {
-    return readPages(this.pages, into, at, this.inode.size);
+  override readAt(into: Uint8Array, at: bigint, reached?: number): number {
+    return readPages(this.pages, into, at, this.inode.size, reached);
   }
 
   override fsync(): number {
