@@ -90,9 +90,13 @@ const BOARD: Readonly<Record<TestArch, Readonly<Record<Accelerator, { machine: s
   },
 };
 
-/** A panic ends the machine at once; warnings and worse are shown, and a little more, so that a dead boot can be told from a slow one. */
+/**
+ * A panic ends the machine at once; warnings and worse are shown, and a little more, so that a dead boot can be told from a slow one.
+ * On a loaded host an emulated processor misses ticks: without no_timer_check the kernel then takes its timer for broken and panics ("IO-APIC +
+ * timer doesn't work!"), and the TSC, which is the host's clock, is not to be given up for being late.
+ */
 const KERNEL_ARGUMENTS: Readonly<Record<TestArch, string>> = {
-  x64: 'console=ttyS0,115200 earlyprintk=ttyS0,115200 panic=-1 loglevel=6',
+  x64: 'console=ttyS0,115200 earlyprintk=ttyS0,115200 panic=-1 loglevel=6 no_timer_check tsc=reliable',
   arm64: 'console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1 loglevel=6 kvm-arm.mode=protected',
 };
 

@@ -10,7 +10,7 @@ import { topic } from '../../scenario.ts';
 import { AREA, PAGE, PRIVATE_VM } from '../../two-sided.ts';
 
 const MANY = 128 * 1024 * 1024;
-const FLAPS = 25;
+const FLAPS = 10;
 
 /** Progress if and only if it succeeded, and the end of the range stays where it is. */
 function consistent(t: Context, { result, gpa, size }: PreFaulted, from: number, to: number): void {
