@@ -319,8 +319,6 @@ export class CpuGenerator {
       // In real mode registers of any value lead to the table of interrupts.
       if (this.#mode === 16 && decoded.operands.some((one) => one.kind === 'memory' && one.base !== NO_REGISTER))
         continue;
-      // A write through the code segment is refused late by the emulator.
-      if (decoded.segment === 1) continue;
       // A repeat prefix that means nothing makes KVM's emulator read ahead.
       if (semantics === 'in' && repeated) continue;
       if (NEVER.has(semantics) || BRANCHES.has(semantics) || this.#isLeftOut(decoded.form)) continue;
@@ -429,8 +427,7 @@ export class CpuGenerator {
   #memory(bits: Bits | 0): MemoryOperand {
     const random = this.#random;
     const near = random.once(10) ? STACK - 64 + random.below(64) : DATA + random.below(DATA_BYTES - 16);
-    // Of a read-modify-write outside 64-bit code the emulator reads before it asks whether the segment can be written.
-    const place = random.once(25) && this.#mode === 64 ? NOWHERE + random.below(64) : near;
+    const place = random.once(25) && this.#mode !== 16 ? NOWHERE + random.below(64) : near;
     const common = { kind: 'memory', bits, scale: 1, index: NO_REGISTER } as const;
     if (this.#mode === 64 && random.once(3)) {
       // Through rsi or rdi, which mostly point to data.

@@ -64,3 +64,39 @@ agree(
   ],
   'a hole in a guest_memfd takes the guard region of a page that is mapped elsewhere',
 );
+
+agree(
+  'cpu',
+  [
+    {
+      ...{ do: 'code', mode: 32, bytes: 'b8080000008ed88cd9', hides: 0, answer: 0x9ed6061e9ed6061en },
+      text: 'mov eax, 0x8; mov ds, ax; mov ecx, ds',
+    },
+    {
+      ...{ do: 'code', mode: 32, bytes: '19836585d69d', hides: 0, answer: 0xefa42822efa42822n },
+      text: 'sbb dword ptr [ebx-0x62297a9b], eax',
+    },
+  ],
+  'the emulator reads before it finds that a segment cannot be written',
+);
+
+agree(
+  'cpu',
+  [
+    {
+      ...{ do: 'code', mode: 64, bytes: 'b8000030000f22d80f20d9', hides: 0, answer: 0n },
+      text: 'mov eax, 0x300000; mov cr3, rax; mov rcx, cr3',
+    },
+    { do: 'code', mode: 64, bytes: '671911', text: 'sbb dword ptr [ecx], edx', hides: 0, answer: 0n },
+  ],
+  'the emulator walks page tables anew for each access',
+);
+
+agree(
+  'cpu',
+  [
+    { do: 'start', mode: 64, tables: true },
+    { do: 'code', mode: 64, bytes: '66d17fe6', text: 'sar word ptr [rdi-0x1a], 0x1', hides: 16, answer: 0n },
+  ],
+  'what is read to be written faults as a write',
+);

@@ -1,10 +1,10 @@
 /** Single bits: tests and changes, scans, byte order; widening of the accumulator. */
 import { compileAddress } from './address.ts';
 import type { Operation, Read, Site } from './machine.ts';
-import { compileModify, compileRead, operandAt, readRegister, writeRegister } from './operands.ts';
+import { compileModify, compileModifyMemory, compileRead, operandAt, readRegister, writeRegister } from './operands.ts';
 import * as registers from './registers.ts';
 
-const { at, CF, HIGH, PLACE_HIGH, PLACE_LOW, RAX, RDX, ZF } = registers;
+const { at, CF, HIGH, RAX, RDX, ZF } = registers;
 
 export type BitChange = 'bt' | 'bts' | 'btr' | 'btc';
 
@@ -69,17 +69,10 @@ function modifyFar(site: Site, offset: Read, onlyReads: boolean): Place {
     const signed = bits === 16 ? (low << 16) >> 16 : low;
     return [(signed >> 3) & -size, signed >> 31];
   };
-  const address = compileAddress(site, operand, size, !onlyReads, { by: distance, addressBits });
-  return {
-    read: () => {
-      const low = address();
-      const high = at(r, HIGH);
-      r[PLACE_LOW] = low;
-      r[PLACE_HIGH] = high;
-      return onlyReads ? memory.load(low, high, size) : memory.loadForWrite(low, high, size);
-    },
-    write: (low, high) => memory.store(at(r, PLACE_LOW), at(r, PLACE_HIGH), size, low, high),
-  };
+  const displaced = { by: distance, addressBits };
+  if (!onlyReads) return compileModifyMemory(site, operand, size, displaced);
+  const address = compileAddress(site, operand, size, false, displaced);
+  return { read: () => memory.load(address(), at(r, HIGH), size), write: noWrite };
 }
 
 /** Without a bit set the destination stays as it is, and only the zero flag says so. */

@@ -51,8 +51,8 @@ export class X64Cpu {
 
   constructor(options: X64CpuOptions = {}) {
     const state = new State();
-    const mmu = new Mmu(state);
     const emulated = options.emulated ?? true;
+    const mmu = new Mmu(state, emulated);
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
     const cpuid = new Cpuid();

@@ -2,9 +2,12 @@
 import type { Mmu } from './mmu.ts';
 import * as registers from './registers.ts';
 import type { State } from './state.ts';
-import type { MmioStop } from './stop.ts';
+import { EXCEPTION, type MmioStop, VECTOR } from './stop.ts';
 
 const { at, EVENT, EVENT_STOP, HIGH } = registers;
+
+/** In the error code of a page fault. */
+const WRITE_FAULT = 2;
 
 export class Memory {
   readonly state: State;
@@ -35,6 +38,29 @@ export class Memory {
     if (view !== undefined) return this.#get(view, low & 4095, size);
     this.probe(low, high, size);
     return this.load(low, high, size);
+  }
+
+  /**
+   * As load, and makes sure afterwards that the bytes can be written. `judge`: what throws before their page is looked at. A page fault is one
+   * of a write from the start. arch/x86/kvm/emulate.c, x86_emulate_insn
+   */
+  loadThenProbe(low: number, high: number, size: number, judge?: () => unknown): number {
+    const value = this.#loadAsWrite(low, high, size);
+    const upper = at(this.#r, HIGH);
+    judge?.();
+    this.probe(low, high, size);
+    this.#r[HIGH] = upper;
+    return value;
+  }
+
+  #loadAsWrite(low: number, high: number, size: number): number {
+    try {
+      return this.load(low, high, size);
+    } catch (reason) {
+      const { state } = this;
+      if (reason === EXCEPTION && state.vector === VECTOR.page) state.errorCode |= WRITE_FAULT;
+      throw reason;
+    }
   }
 
   /** Throws where a store would. Places without memory are fine. */

@@ -8,6 +8,18 @@ import { type Access, type TableMemory, walk } from './walk.ts';
 
 const NO_BUS: GuestBus = { generation: -1, page: () => ({ kind: 'mmio' }) };
 
+type Pages = Map<ArrayBufferLike, Set<number>>;
+
+const has = (pages: Pages, { buffer, byteOffset }: DataView): boolean => pages.get(buffer)?.has(byteOffset) === true;
+
+/** Whether the page was not among them. */
+function add(pages: Pages, view: DataView): boolean {
+  if (has(pages, view)) return false;
+  const offsets = pages.get(view.buffer) ?? new Set<number>();
+  pages.set(view.buffer, offsets.add(view.byteOffset));
+  return true;
+}
+
 function viewOf(page: Uint8Array): DataView {
   return new DataView(page.buffer, page.byteOffset, 4096);
 }
@@ -22,20 +34,31 @@ export class Mmu implements TableMemory {
   #bus: GuestBus = NO_BUS;
   #generation = -1;
   #cpl = 0;
+  /**
+   * KVM's emulator walks the guest's page tables anew for every access: what is kept here of them is void once they were written. Without
+   * it, page tables are looked at again when a program says so, as on a processor.
+   */
+  readonly #rewalks: boolean;
+  /** Pages of the tables that translations came from, as offsets in buffers. */
+  readonly #tables: Pages = new Map();
   /** Pages that decoded blocks came from, as offsets in buffers: writes to them are noticed one by one. */
-  readonly #code = new Map<ArrayBufferLike, Set<number>>();
+  readonly #code: Pages = new Map();
 
-  constructor(state: State) {
+  constructor(state: State, rewalks = false) {
     this.state = state;
+    this.#rewalks = rewalks;
   }
 
   /** To be called before every run: the bus may have changed meanwhile. */
   attach(bus: GuestBus): void {
     const { cpl } = this.state;
-    if (bus === this.#bus && bus.generation === this.#generation && cpl === this.#cpl) return;
+    const paging = (this.state.cr0 & CR0.pg) !== 0n;
+    const rewalks = this.#rewalks && paging;
+    if (bus === this.#bus && bus.generation === this.#generation && cpl === this.#cpl && !rewalks) return;
     this.#bus = bus;
     this.#cpl = cpl;
     this.#generation = bus.generation;
+    this.#tables.clear();
     this.flush();
   }
 
@@ -76,7 +99,7 @@ export class Mmu implements TableMemory {
       const view = viewOf(page);
       if (access === 'read') this.reads.set(low, high, view);
       else if (access === 'fetch') this.fetches.set(low, high, view);
-      else if (!this.isCode(view)) this.writes.set(low, high, view);
+      else if (!this.#isWatched(view)) this.writes.set(low, high, view);
       return view;
     }
     if (page.kind === 'mmio') return gfn * 4096 + (low & 4095);
@@ -94,26 +117,32 @@ export class Mmu implements TableMemory {
   /** Notes a write to decoded code: the executor then leaves the block. To be called after writing to a resolved page. */
   written(view: DataView): void {
     const { r } = this.state;
-    if (this.isCode(view)) r[EVENT] = at(r, EVENT) | EVENT_CODE;
+    const isTable = has(this.#tables, view);
+    if (isTable) this.flush();
+    if (isTable || this.isCode(view)) r[EVENT] = at(r, EVENT) | EVENT_CODE;
+  }
+
+  #isWatched(view: DataView): boolean {
+    return this.isCode(view) || has(this.#tables, view);
   }
 
   isCode(view: DataView): boolean {
-    return this.#code.get(view.buffer)?.has(view.byteOffset) === true;
+    return has(this.#code, view);
   }
 
   /** From now on writes to this page are noticed. */
   addCode(view: DataView): void {
-    const offsets = this.#code.get(view.buffer) ?? new Set<number>();
-    this.#code.set(view.buffer, offsets);
-    if (offsets.has(view.byteOffset)) return;
-    offsets.add(view.byteOffset);
     // One of them may be this page.
-    this.writes.flush();
+    if (add(this.#code, view)) this.writes.flush();
   }
 
   tablePage(gfn: number): DataView | undefined {
     const page = this.#page(gfn, 'read', true);
-    if (page instanceof Uint8Array) return viewOf(page);
+    if (page instanceof Uint8Array) {
+      const view = viewOf(page);
+      if (this.#rewalks && add(this.#tables, view)) this.writes.flush();
+      return view;
+    }
     if (page.kind === 'mmio') return undefined;
     throw this.#stop(gfn, page);
   }
@@ -122,6 +151,6 @@ export class Mmu implements TableMemory {
     const page = this.#page(gfn, 'write', true);
     if (!(page instanceof Uint8Array)) return;
     page[offset] = value;
-    this.written(viewOf(page));
+    if (this.isCode(viewOf(page))) this.state.r[EVENT] = at(this.state.r, EVENT) | EVENT_CODE;
   }
 }

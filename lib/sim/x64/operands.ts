@@ -1,6 +1,6 @@
 /** Operands as closures. */
-import type { Bits, Operand, RegisterOperand } from '../../guest/x64/operands.ts';
-import { compileAddress } from './address.ts';
+import type { Bits, MemoryOperand, Operand, RegisterOperand } from '../../guest/x64/operands.ts';
+import { compileAddress, type Displaced } from './address.ts';
 import type { Machine, Read, Site, Write } from './machine.ts';
 import * as registers from './registers.ts';
 
@@ -97,21 +97,26 @@ export interface Modify {
 
 export function compileModify(site: Site, operand: Operand): Modify {
   const { machine } = site;
-  const { r, memory } = machine;
   if (operand.kind === 'register') {
     return { read: readRegister(machine, operand), write: writeRegister(machine, operand) };
   }
   if (operand.kind !== 'memory') throw new TypeError('not a destination');
-  const size = operand.bits / 8;
-  const address = compileAddress(site, operand, size, true);
-  return {
-    read: () => {
-      const low = address();
-      const high = at(r, HIGH);
-      r[PLACE_LOW] = low;
-      r[PLACE_HIGH] = high;
-      return memory.loadForWrite(low, high, size);
-    },
-    write: (low, high) => memory.store(at(r, PLACE_LOW), at(r, PLACE_HIGH), size, low, high),
+  return compileModifyMemory(site, operand, operand.bits / 8);
+}
+
+export function compileModifyMemory(site: Site, operand: MemoryOperand, size: number, displaced?: Displaced): Modify {
+  const { r, memory, state, emulated } = site.machine;
+  const address = compileAddress(site, operand, size, !emulated, displaced);
+  const write: Write = (low, high) => memory.store(at(r, PLACE_LOW), at(r, PLACE_HIGH), size, low, high);
+  const place = (): number => {
+    const low = address();
+    r[PLACE_LOW] = low;
+    r[PLACE_HIGH] = at(r, HIGH);
+    return low;
   };
+  if (!emulated) return { read: () => memory.loadForWrite(place(), at(r, PLACE_HIGH), size), write };
+  if (state.codeBits === 64) return { read: () => memory.loadThenProbe(place(), at(r, PLACE_HIGH), size), write };
+  // KVM's emulator asks whether the segment can be written when it writes: what is read outside was read by then.
+  const forWrite = compileAddress(site, operand, size, true, displaced);
+  return { read: () => memory.loadThenProbe(place(), at(r, PLACE_HIGH), size, forWrite), write };
 }

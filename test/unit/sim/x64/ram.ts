@@ -9,7 +9,7 @@ import {
 } from '../../../../lib/guest/x64/index.ts';
 import type { Mode } from '../../../../lib/guest/x64/operands.ts';
 import type { BusAccess, BusMiss, GuestBus } from '../../../../lib/sim/vcpu/bus.ts';
-import { type Regs, type Stop, X64Cpu } from '../../../../lib/sim/x64/index.ts';
+import { type Regs, type Stop, X64Cpu, type X64CpuOptions } from '../../../../lib/sim/x64/index.ts';
 
 export class Ram implements GuestBus {
   generation = 0;
@@ -52,6 +52,7 @@ export interface Setup {
   readonly regs?: Partial<Record<keyof Regs, number | bigint>>;
   readonly sregs?: Partial<ReturnType<X64Cpu['getSregs']>>;
   readonly memory?: readonly (readonly [at: number, bytes: ArrayLike<number>])[];
+  readonly cpu?: X64CpuOptions;
 }
 
 export interface Guest {
@@ -85,7 +86,7 @@ export function guest(code: ((a: Assembler) => unknown) | ArrayLike<number>, set
   ];
   ram.write(TABLES, identityPageTables({ at: TABLES, ranges }).bytes);
   for (const [at, contents] of setup.memory ?? []) ram.write(at, contents);
-  const cpu = new X64Cpu();
+  const cpu = new X64Cpu(setup.cpu);
   const segment = (s: object) => ({ padding: 0, ...s });
   const { cs, ds, es, fs, gs, ss, ...rest } = modes[mode]();
   const segments = {
