@@ -31,6 +31,24 @@ export type Outcome =
  */
 export type Enforcer = 'kernel' | 'library' | 'nobody';
 
+/** What the guest and the host find in a part of the memfile. */
+export type MemoryState =
+  /** The guest's alone. */
+  | 'private'
+  /** Host and guest. */
+  | 'shared'
+  /** Nothing is there. */
+  | 'unbacked'
+  /** The access of this step faulted there. */
+  | 'faulting';
+
+/** A run of pages of the memfile that are alike, in bytes from its start. */
+export interface MemoryRun {
+  readonly offset: number;
+  readonly length: number;
+  readonly state: MemoryState;
+}
+
 export interface Step {
   readonly name: string;
   readonly from: State;
@@ -50,6 +68,8 @@ export interface Step {
   readonly hint?: string;
   /** Values that the guest reported in this step, in hexadecimal, by what they mean. */
   readonly reported?: Readonly<Record<string, string>>;
+  /** The memfile after the step, from its start to its end without gaps; absent while there is none. */
+  readonly memory?: readonly MemoryRun[];
   /** Whether the outcome is what the design promises, and every content as it must be. */
   readonly expected: boolean;
 }
