@@ -10,7 +10,7 @@ import { type TraceSink, traceKernel } from './trace.ts';
 export interface KernelNeed {
   readonly arch: Kernel['arch'];
   /** What must protect guests; `none` is always there. */
-  readonly technology: string;
+  readonly technologies: readonly string[];
   /** Series that no release has. */
   readonly patches: readonly string[];
 }
@@ -44,15 +44,22 @@ export function hostCandidate(trace?: TraceSink): KernelCandidate {
 export function simulationCandidate(trace?: TraceSink): KernelCandidate {
   return {
     name: 'simulation',
-    open: ({ arch, technology, patches }) => {
+    open: ({ arch, technologies, patches }) => {
       try {
-        const technologies = [technology as SimTechnology];
-        const kernel = simulate({ arch, technologies, patches: patches as readonly SimPatch[] });
+        const wanted = {
+          technologies: technologies as readonly SimTechnology[],
+          patches: patches as readonly SimPatch[],
+        };
+        const kernel = simulate({ arch, ...wanted });
         return new Sys(trace === undefined ? kernel : traceKernel(kernel, trace));
       } catch (error) {
         // Options that contradict each other: no kernel has both.
         if (error instanceof RangeError) {
-          throw new UnsupportedError(`a kernel with ${[technology, ...patches].join(' and ')}`, error.message, 'none');
+          throw new UnsupportedError(
+            `a kernel with ${[...technologies, ...patches].join(' and ')}`,
+            error.message,
+            'none',
+          );
         }
         throw error;
       }

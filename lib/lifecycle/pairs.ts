@@ -22,5 +22,11 @@ const PATCH_OF: Readonly<Record<string, string>> = {
 /** What a kernel must have for a pair, before it is asked whether the two go together. */
 export function needOf(design: string, technology: string): KernelNeed {
   const patch = PATCH_OF[design];
-  return { arch: technology === 'pkvm' ? 'arm64' : 'x64', technology, patches: patch === undefined ? [] : [patch] };
+  // The series of 2022 bring their own VMs of that type.
+  const included = technology === 'sw-protected' && patch !== undefined && design !== 'in-place';
+  return {
+    arch: technology === 'pkvm' ? 'arm64' : 'x64',
+    technologies: included ? [] : [technology],
+    patches: patch === undefined ? [] : [patch],
+  };
 }
