@@ -1,7 +1,17 @@
 /** The step ledger: runs each step, counts its calls, and turns what happened into an outcome. Nothing here decides an outcome. */
 import { KernelError, MemoryFaultError, UnsupportedError } from '../kernel/errors.ts';
 import type { CallCounter } from './call-counter.ts';
-import { type Enforcer, GuestFault, LibraryRefusal, type Outcome, type State, type Step, Unexpected } from './words.ts';
+import type { Promised } from './designs/index.ts';
+import {
+  type Enforcer,
+  GuestFault,
+  LibraryRefusal,
+  type MemoryRun,
+  type Outcome,
+  type State,
+  type Step,
+  Unexpected,
+} from './words.ts';
 
 /** What the body of a step may say about itself. */
 export interface StepResult {
@@ -17,8 +27,8 @@ export interface StepOptions {
   readonly name: string;
   /** The state after the step, if it goes through. Default: the state stays. */
   readonly to?: State;
-  /** What the design promises. Default `ok`. */
-  readonly expect?: Outcome;
+  /** What the design promises. Default `ok`. `any`: nothing, and the outcome is only recorded. */
+  readonly expect?: Promised;
 }
 
 interface Verdict {
@@ -35,6 +45,8 @@ interface Verdict {
 
 /** Told of every step, for progress. */
 export interface StepObserver {
+  /** How the memfile looks, after a step that ended with this error or with none. */
+  readonly memory?: ((error: unknown) => readonly MemoryRun[] | undefined) | undefined;
   readonly onStepStart?: ((name: string) => void) | undefined;
   readonly onStep?: ((step: Step) => void) | undefined;
 }
@@ -65,23 +77,29 @@ export class Ledger {
     const calls = this.#counter.count;
     const start = process.hrtime.bigint();
     let verdict: Verdict;
+    let failure: unknown;
     try {
       verdict = { outcome: 'ok', enforcedBy: 'kernel', sound: true, ...(await body()) };
     } catch (error) {
+      failure = error;
       verdict = verdictOf(error);
     }
     const micros = Number(process.hrtime.bigint() - start) / 1000;
     const went = verdict.outcome === 'ok' || verdict.outcome === 'lost';
     if (went && options.to !== undefined) this.#state = options.to;
     const { sound, ...shown } = verdict;
+    const { expect = 'ok' } = options;
+    const made = this.#counter.count - calls;
+    const memory = this.#observer.memory?.(failure);
     const step: Step = {
       name: options.name,
       from,
       to: this.#state,
       ...shown,
-      calls: this.#counter.count - calls,
+      calls: made,
       micros,
-      expected: sound && verdict.outcome === (options.expect ?? 'ok'),
+      ...(memory === undefined ? {} : { memory }),
+      expected: sound && (expect === 'any' || verdict.outcome === expect),
     };
     this.steps.push(step);
     this.#observer.onStep?.(step);

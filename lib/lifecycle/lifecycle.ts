@@ -21,25 +21,17 @@ export interface LifecycleOptions extends StepObserver {
   readonly technology?: string;
   /** Bytes of private memory; a multiple of 4096, at least 32 KiB. Default 2 MiB. */
   readonly size?: number;
+  /** Keep the rules that only this package keeps. Default true; without them a step that the kernel does not refuse goes through. */
+  readonly guards?: boolean;
   /** Ends the lifecycle between steps and interrupts a running guest; everything is closed before it rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Finds a design or technology by name. Names of the vocabulary that nothing here carries out are unsupported, others unknown. */
-function pick<T extends Design | Technology>(
-  kind: string,
-  name: string,
-  of: readonly T[],
-  names: readonly string[],
-): T {
+/** Finds a design or technology by name. */
+function pick<T extends Design | Technology>(kind: string, name: string, of: readonly T[]): T {
   const found = of.find((item) => item.name === name);
   if (found !== undefined) return found;
-  if (!names.includes(name)) throw new RangeError(`unknown ${kind} ${name}; there are ${names.join(', ')}`);
-  throw new UnsupportedError(
-    `${kind} ${name}`,
-    'privmem does not carry it out yet',
-    `use one of ${of.map((item) => item.name).join(', ')}`,
-  );
+  throw new RangeError(`unknown ${kind} ${name}; there are ${of.map((item) => item.name).join(', ')}`);
 }
 
 /** Why a kernel cannot carry out this pair; undefined when it can. RangeError for names that are not known at all. */
@@ -59,22 +51,25 @@ export function lifecycleObstacle(sys: Sys, options: LifecycleOptions = {}): Uns
 }
 
 /** The design that fits a technology when none is named. */
-export const defaultDesign = (technology: string): string => (technology === 'none' ? 'unbound-first' : 'guest-memfd');
+export function defaultDesign(technology: string): string {
+  if (technology === 'sev' || technology === 'sev-es') return 'guest-memfd-mmap';
+  return technology === 'none' || technology === 'pkvm' ? 'unbound-first' : 'guest-memfd';
+}
 
 function choose(kvm: Kvm, options: LifecycleOptions): { design: Design; technology: Technology } {
   const { technology: technologyName = 'none' } = options;
   const { design: designName = defaultDesign(technologyName) } = options;
   const technologies = technologySupport(kvm);
   const designs = designSupport(kvm);
-  const technology = pick('technology', technologyName, TECHNOLOGIES, Object.keys(technologies));
-  const design = pick('design', designName, DESIGNS, Object.keys(designs));
+  const technology = pick('technology', technologyName, TECHNOLOGIES);
+  const design = pick('design', designName, DESIGNS);
   requireSupport(`technology ${technologyName}`, technologies[technologyName]);
   requireSupport(`design ${designName}`, designs[designName]);
   const obstacle = pairObstacle(kvm, design, technology);
   if (obstacle !== undefined) {
-    const suited = DESIGNS.filter((other) => pairObstacle(kvm, other, technology) === undefined).map(
-      ({ name }) => name,
-    );
+    const suited = DESIGNS.filter(
+      (other) => designs[other.name]?.supported === true && pairObstacle(kvm, other, technology) === undefined,
+    ).map(({ name }) => name);
     const step = suited.length > 0 ? `use design ${suited.join(' or ')} with it` : 'use another technology';
     throw new UnsupportedError(`design ${designName} with technology ${technologyName}`, obstacle, step);
   }
@@ -91,10 +86,11 @@ export async function runLifecycle(sys: Sys, options: LifecycleOptions = {}): Pr
   const kvm = Kvm.open(counter.sys);
   try {
     const { design, technology } = choose(kvm, options);
-    const ledger = new Ledger(counter, options);
-    const stage = new Stage(kvm, design, technology, size);
+    const { guards = true, signal = new AbortController().signal } = options;
+    const stage = new Stage(kvm, design, technology, { size, guards, signal });
+    const ledger = new Ledger(counter, { ...options, memory: (error) => stage.memory(stage.placeOf(error)) });
     try {
-      await playLifecycle(stage, ledger, options.signal ?? new AbortController().signal);
+      await playLifecycle(stage, ledger, signal);
     } finally {
       stage.close();
     }

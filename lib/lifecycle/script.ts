@@ -1,225 +1,257 @@
 /**
- * The intents of a lifecycle, in order. The same script runs under every design; what it meets differs, and is recorded, not assumed.
+ * The intents of a lifecycle, in order. The same script runs under every design and technology; what it meets differs, and is recorded, not assumed.
  */
-import { patternBytes } from '../guest/index.ts';
 import type { Mapping } from '../memory/mapping.ts';
+import { lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
+import type { Promised } from './designs/index.ts';
 import {
-  acceptProgram,
-  checkContents,
-  checksumProgram,
-  conversionProgram,
-  expectedChecksum,
-  hostSees,
-  punchedProgram,
-  sharedProgram,
-  writeProgram,
-} from './contents.ts';
-import { GuestRunner } from './guest-runner.ts';
+  convert,
+  guestAccepts,
+  guestAnswers,
+  guestReads,
+  guestReadsConverted,
+  guestReadsTakenBack,
+  guestWrites,
+  hostReadsPrivate,
+  hostRefills,
+  hostWritesPrivate,
+  initialBytes,
+  neighbours,
+} from './intents-guest.ts';
+import { hostMaps, hostReads, hostWrites, kernelReads, kernelWrites, pageAt, withHostMapping } from './intents-host.ts';
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
-import { INITIAL, PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { playPinned } from './pinned.ts';
+import { playSecondFile, type StepRunner } from './second-file.ts';
+import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
 import { playTwoSides } from './two-sides.ts';
-import type { Outcome } from './words.ts';
-
-const hex = (value: bigint): string => `0x${value.toString(16)}`;
-const pages = (bytes: number): string => `${bytes / PAGE} page${bytes === PAGE ? '' : 's'}`;
-
-/** A host access that the discussion wants to see refused at this moment. */
-function hostAccess(stage: Stage, range: { offset: number; length: number }, byte: number, done: string): StepResult {
-  const mapping = stage.needMemfile().hostMap(range);
-  try {
-    mapping.fill(byte, { length: 8 });
-  } finally {
-    mapping.close();
-  }
-  return { detail: `${done}: mapped and written, nobody objects`, enforcedBy: 'nobody' };
-}
 
 /** Ends a lifecycle early. The ledger says which step did not go through. */
 class Halted extends Error {}
 
-export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortSignal): Promise<void> {
-  const { design, technology, size } = stage;
-  const { promises } = design;
-  const all = { offset: 0, length: size };
-  let loader: Mapping | undefined;
-  let runner: GuestRunner | undefined;
+class Script {
+  readonly #stage: Stage;
+  readonly #ledger: Ledger;
+  readonly #signal: AbortSignal;
+  #loader: Mapping | undefined;
+  /** Completion went through. */
+  #completed = false;
+  /** The host wrote into the last page afterwards. */
+  #tampered = false;
 
-  const step = async (name: string, expect: Outcome, body: () => StepResult | Promise<StepResult>): Promise<void> => {
-    signal.throwIfAborted();
-    await ledger.step({ name, expect }, body);
+  constructor(stage: Stage, ledger: Ledger, signal: AbortSignal) {
+    this.#stage = stage;
+    this.#ledger = ledger;
+    this.#signal = signal;
+  }
+
+  readonly #step: StepRunner = async (name, expect, body) => {
+    this.#signal.throwIfAborted();
+    return this.#ledger.step({ name, expect }, body);
   };
+
   /** A step that all later ones stand on: without it there is nothing to say about them. */
-  const foundation = async (options: StepOptions, body: () => StepResult): Promise<void> => {
-    signal.throwIfAborted();
-    const { outcome } = await ledger.step(options, body);
+  async #foundation(options: StepOptions, body: () => StepResult | Promise<StepResult>): Promise<void> {
+    this.#signal.throwIfAborted();
+    const { outcome } = await this.#ledger.step(options, body);
     if (outcome !== 'ok') throw new Halted(options.name);
-  };
-  const run = (): GuestRunner => {
-    runner ??= new GuestRunner(stage.kvm, stage.needVm(), sharedMapping(stage), signal, (request) =>
-      stage.carryOut(request),
-    );
-    return runner;
-  };
+  }
 
-  try {
-    await foundation({ name: 'create', to: design.initialState }, () => {
-      stage.vm = technology.createVm(stage.kvm);
-      stage.memfile = design.create(stage.vm, size);
+  async play(): Promise<void> {
+    try {
+      await this.#create();
+      await this.#bind();
+      await this.#initialise();
+      await this.#guestBegins();
+      await this.#convertThereAndBack();
+      await this.#atTheEnd();
+    } catch (error) {
+      if (!(error instanceof Halted)) throw error;
+    } finally {
+      this.#loader?.close();
+    }
+    await this.#ledger.step({ name: 'close', to: 'closed' }, () => {
+      this.#stage.close();
+      return { detail: 'slots deleted, file, VM and vCPU closed' };
+    });
+  }
+
+  async #create(): Promise<void> {
+    const { design, technology, size, kvm } = this.#stage;
+    await this.#foundation({ name: 'create', to: design.initialState }, () => {
+      this.#stage.guarded = technology.open(kvm);
+      this.#stage.memfile = this.#stage.makeMemfile();
       return { detail: `${pages(size)} for a VM of technology ${technology.name}` };
     });
-    await step('host-access-before-bind', promises.hostAccessBeforeBind, () =>
-      hostAccess(stage, { offset: 0, length: PAGE }, 0xee, 'before bind'),
+    await this.#step('host-access-before-bind', design.promises.hostAccessBeforeBind, () =>
+      hostWrites(this.#stage, 0, 0xee, 'before bind'),
     );
-    await foundation({ name: 'share' }, () => {
-      const file = stage.makeShared();
-      return { detail: `a memfd with seals 0x${file.seals.toString(16)} is the shared side, 1 MiB at gpa 0` };
-    });
-    await foundation({ name: 'bind', to: 'bound' }, () => {
+    await this.#foundation({ name: 'share' }, () => ({ detail: this.#stage.makeShared() }));
+  }
+
+  async #bind(): Promise<void> {
+    const stage = this.#stage;
+    const { design, technology } = stage;
+    if (design.fillsBeforeBind) await this.#fill();
+    await this.#foundation({ name: 'bind', to: 'bound' }, () => {
       const slot = stage.bind();
       return { detail: `memslot ${slot.slot} at gpa 0x${slot.gpa.toString(16)}` };
     });
-    await step('bind-to-second-vm', promises.bindToSecondVm, () => {
-      const other = technology.createVm(stage.kvm);
+    await this.#step('bind-to-second-vm', design.promises.bindToSecondVm, () => {
+      const other = technology.open(stage.kvm);
       try {
-        stage.needMemfile().bindElsewhere(other);
+        stage.needMemfile().bindElsewhere(other.vm);
       } finally {
         other.close();
       }
       return { detail: 'a second VM bound the same file', enforcedBy: 'nobody' };
     });
-    await step('fill', 'ok', () => {
-      loader = stage.needMemfile().sharedMap(all);
-      loader.write(0, patternBytes(PRIVATE_GPA, size, INITIAL));
-      const where = technology.initialContents === 'host-writes' ? 'a mapping' : 'a mapping of the shared side';
-      const resident = stage.needMemfile().residentPages();
-      return { detail: `initial contents written through ${where}; the memfile holds ${resident} pages` };
+    await this.#step('host-maps-after-bind', 'any', () => hostMaps(stage, 0));
+    await this.#step('host-reads-after-bind', 'any', () => hostReads(stage, 0));
+    await this.#step('host-writes-after-bind', 'any', () => hostWrites(stage, 0, 0xcc, 'after bind'));
+    await this.#foundation({ name: 'launch-start' }, () => ({ detail: stage.startLaunch() }));
+    if (!design.fillsBeforeBind) await this.#fill();
+  }
+
+  /** Initial contents, the way that design and technology have for it. */
+  async #fill(): Promise<void> {
+    const stage = this.#stage;
+    const { design, technology, size } = stage;
+    await this.#step('fill', 'ok', () => {
+      const memfile = stage.needMemfile();
+      const all = { offset: 0, length: size };
+      const loader = design.fillsBeforeBind ? memfile.hostMap(all) : memfile.sharedMap(all);
+      this.#loader = loader;
+      loader.write(0, initialBytes(stage));
+      const where =
+        memfile.sharedFile === memfile.file || design.fillsBeforeBind ? 'a mapping' : 'a mapping of the shared side';
+      const held = (): string => stage.heldText();
+      const written = `initial contents written through ${where}`;
+      switch (technology.initialContents) {
+        case 'encrypted-in-place':
+          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva: loader.hva });
+          stage.map.set(all, 'private');
+          return { detail: `${written}, and encrypted where they lie (REG_REGION, LAUNCH_UPDATE_DATA); ${held()}` };
+        case 'copied-in': {
+          memfile.setState?.(all, 'private');
+          stage.map.set(all, 'private');
+          const hva = design.convertsInPlace ? 0 : loader.hva;
+          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
+          // The guest would find the host's copy there as soon as it shares a page.
+          if (!design.convertsInPlace) memfile.sharedFile.punchHole(0, size);
+          const how = design.convertsInPlace
+            ? 'made part of the launch where they lie'
+            : "copied into private pages by the launch, the host's copy discarded";
+          return { detail: `${written}, and ${how}; ${held()}` };
+        }
+        default:
+          return { detail: `${written}; ${held()}` };
+      }
     });
-    await step('complete-with-live-mapping', promises.completeWithLiveMapping, () => stage.needMemfile().complete());
-    await step('remove-mapping', 'ok', () => {
-      loader?.unmap();
+  }
+
+  #complete(): StepResult {
+    const stage = this.#stage;
+    const { detail, enforcedBy } = stage.needMemfile().complete();
+    const finished = stage.needGuarded().finish(stage.needVcpu());
+    if (stage.design.convertsInPlace) stage.map.set({ offset: 0, length: stage.size }, 'private');
+    this.#completed = true;
+    return { detail: `${finished}; ${detail}`, enforcedBy };
+  }
+
+  async #initialise(): Promise<void> {
+    const stage = this.#stage;
+    const { promises } = stage.design;
+    await this.#step('complete-with-live-mapping', promises.completeWithLiveMapping, () => this.#complete());
+    await this.#step('remove-mapping', 'ok', () => {
+      this.#loader?.unmap();
       return { detail: "the loader's mapping is gone" };
     });
-    await ledger.step({ name: 'complete', to: 'initialized' }, () => stage.needMemfile().complete());
-    await step('host-access-after-complete', promises.hostAccessAfterComplete, () =>
-      hostAccess(stage, { offset: size - PAGE, length: PAGE }, 0xdd, 'after completion'),
+    await this.#ledger.step({ name: 'complete', to: 'initialized' }, () =>
+      this.#completed
+        ? { detail: 'declared already, while the mapping was there: nobody looked for it', enforcedBy: 'nobody' }
+        : this.#complete(),
     );
-    if (technology.initialContents === 'guest-accepts') {
-      await step('guest-accepts', 'ok', () => guestAccepts(stage, run()));
-    }
-    await step('guest-reads-initial-contents', 'ok', () => guestReads(stage, run()));
-    await step('guest-writes', 'ok', () => guestWrites(stage, run()));
-    await step('convert-to-shared', 'ok', () => convert(stage, run, 'shared'));
-    await step('guest-reads-converted-range', 'lost', () => guestSeesZeros(stage, run()));
-    await step('host-refills', promises.hostAccessToShared, () => hostRefills(stage));
-    await step('guest-answers', 'ok', () => guestAnswers(stage, run()));
-    await step('convert-to-private', 'ok', () => convert(stage, run, 'private'));
-    await step('host-access-after-taken-back', promises.hostAccessAfterTakenBack, () =>
-      hostAccess(stage, { offset: stage.converted.offset, length: PAGE }, 0, 'after the range was taken back'),
+    const access = await this.#step('host-access-after-complete', promises.hostAccessAfterComplete, () =>
+      hostWrites(stage, lastPage(stage), TAMPER, 'after completion'),
     );
-    await step('neighbours-untouched', 'ok', () => neighbours(stage, run()));
-    await step('host-reads-private-page', stage.canMapPrivate ? 'fault' : 'refused', () => hostReadsPrivatePage(stage));
-    if (stage.needMemfile().setState !== undefined) await playTwoSides({ stage, step, run });
-  } catch (error) {
-    if (!(error instanceof Halted)) throw error;
-  } finally {
-    loader?.close();
-    runner?.close();
+    this.#tampered = access.outcome === 'ok';
   }
-  await ledger.step({ name: 'close', to: 'closed' }, () => {
-    stage.close();
-    return { detail: 'slots deleted, file, VM and vCPU closed' };
-  });
-}
 
-function sharedMapping(stage: Stage): Mapping {
-  if (stage.shared === undefined) throw new Error('the lifecycle has no shared memory yet');
-  return stage.shared.mapping;
-}
-
-/** Who starts it differs; what is done to the memfile does not. */
-async function convert(stage: Stage, run: () => GuestRunner, to: 'private' | 'shared'): Promise<StepResult> {
-  const memfile = stage.needMemfile();
-  if (stage.technology.conversion === 'host') {
-    return to === 'shared' ? memfile.toShared(stage.converted) : memfile.toPrivate(stage.converted);
+  async #guestBegins(): Promise<void> {
+    const stage = this.#stage;
+    const { design, technology } = stage;
+    if (technology.initialContents === 'guest-accepts' && !design.convertsInPlace && !design.fillsBeforeBind)
+      await this.#step('guest-accepts', 'ok', () => guestAccepts(stage));
+    await this.#step('guest-reads-initial-contents', 'ok', () => guestReads(stage, this.#tampered));
+    await this.#step('guest-writes', 'ok', () => guestWrites(stage));
+    await this.#step('host-reads-private', 'any', () => hostReadsPrivate(stage));
+    await this.#step('host-writes-private', 'any', () =>
+      hostWritesPrivate(stage, () =>
+        withHostMapping(stage, pageAt(SPOILT), (mapping) => mapping.fill(TAMPER, { length: 8 })),
+      ),
+    );
+    await this.#step('vm-readv-private', 'any', () => {
+      withHostMapping(stage, pageAt(OWN), kernelReads);
+      return { detail: 'process_vm_readv pins the private page and reads', enforcedBy: 'nobody' };
+    });
+    await this.#step('io-into-private', 'any', () =>
+      hostWritesPrivate(stage, () =>
+        withHostMapping(stage, pageAt(SPOILT), (mapping) => kernelWrites(mapping, TAMPER)),
+      ),
+    );
   }
-  await run().run(conversionProgram(stage, to));
-  const done = stage.takeCarriedOut();
-  return { ...done, detail: `the guest asked by MAP_GPA_RANGE: ${done.detail}` };
-}
 
-async function guestAccepts(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { conversions } = await runner.run(acceptProgram(stage));
-  const resident = stage.needMemfile().residentPages();
-  return {
-    detail: `the guest carried ${pages(stage.size)} over to its private side in ${conversions} conversions; the memfile holds ${resident} pages`,
-    enforcedBy: 'kernel',
-  };
-}
-
-/** The host's own disturbances are part of what the guest finds: where nobody refused them, they changed the contents. */
-async function guestReads(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { reports, exits } = await runner.run(checksumProgram(stage));
-  const sum = reports.get(0) ?? 0n;
-  const expected = expectedChecksum(stage);
-  checkContents('the sum of all words', sum, expected);
-  return { detail: `the guest read ${pages(stage.size)} in ${exits} exits`, reported: { checksum: hex(sum) } };
-}
-
-async function guestWrites(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { program, value } = writeProgram(stage);
-  const { reports } = await runner.run(program);
-  const answer = reports.get(1) ?? 0n;
-  checkContents('what the guest computed', answer, value);
-  return {
-    detail: 'the guest wrote a value of its own into private memory and read it back',
-    reported: { computed: hex(answer) },
-  };
-}
-
-async function guestSeesZeros(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { reports } = await runner.run(punchedProgram(stage));
-  checkContents('the sum of the converted range', reports.get(2) ?? -1n, 0n);
-  return {
-    outcome: 'lost',
-    detail: 'the guest reads zeros: a punched hole does not keep contents',
-    enforcedBy: 'kernel',
-  };
-}
-
-function hostRefills(stage: Stage): StepResult {
-  const mapping = stage.needMemfile().sharedMap(stage.converted);
-  try {
-    mapping.fill(0x5a);
-  } finally {
-    mapping.close();
-  }
-  return {
-    detail: `the host mapped the converted ${pages(stage.converted.length)} and filled them`,
-    enforcedBy: 'kernel',
-  };
-}
-
-async function guestAnswers(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { program, answer } = sharedProgram(stage);
-  const { reports } = await runner.run(program);
-  checkContents('what the guest found of the refill', reports.get(3) ?? 0n, answer);
-  const mapping = stage.needMemfile().sharedMap(stage.converted);
-  try {
-    const seen = mapping.readU64(0);
-    checkContents("the guest's answer as the host reads it", seen, answer);
-    return {
-      detail: 'the guest checked the refill and answered in it; the host read the answer',
-      reported: { answer: hex(seen) },
+  async #convertThereAndBack(): Promise<void> {
+    const stage = this.#stage;
+    const { design, technology } = stage;
+    const { promises } = design;
+    const keeps = technology.conversionKeeps && (design.convertsInPlace || technology.conversion === 'hypervisor');
+    const contents: Promised = keeps ? 'ok' : 'lost';
+    const shared = { offset: stage.converted.offset + PAGE, length: PAGE };
+    await this.#step('convert-to-shared', 'ok', () => convert(stage, 'shared'));
+    await this.#step('guest-reads-converted-range', contents, () => guestReadsConverted(stage));
+    await this.#step('host-refills', promises.hostAccessToShared, () => hostRefills(stage));
+    await this.#step('guest-answers', 'ok', () => guestAnswers(stage));
+    const onShared = async (name: string, detail: string, body: (mapping: Mapping) => void): Promise<void> => {
+      await this.#step(name, 'ok', () => {
+        stage.hostRange = shared;
+        const mapping = stage.needMemfile().sharedMap(shared);
+        try {
+          body(mapping);
+        } finally {
+          mapping.close();
+        }
+        return { detail, enforcedBy: 'kernel' };
+      });
     };
-  } finally {
-    mapping.close();
+    await onShared('vm-readv-shared', 'process_vm_readv reads the shared page', kernelReads);
+    // The same bytes as the refill, so that what comes back can be told.
+    await onShared('io-into-shared', 'the kernel copies into the shared page, as read(2) does', (mapping) =>
+      kernelWrites(mapping, 0x5a),
+    );
+    await this.#step('convert-to-private', 'ok', () => convert(stage, 'private'));
+    await this.#step('guest-reads-taken-back', contents, () => guestReadsTakenBack(stage));
+    await this.#step('host-access-after-taken-back', promises.hostAccessAfterTakenBack, () =>
+      hostWrites(stage, stage.converted.offset, 0, 'after the range was taken back'),
+    );
+    await this.#step('neighbours-untouched', 'ok', () => neighbours(stage));
+  }
+
+  async #atTheEnd(): Promise<void> {
+    const stage = this.#stage;
+    const memfile = stage.needMemfile();
+    await playPinned(stage, this.#step);
+    await this.#step('host-reads-private-page', stage.canMapPrivate ? 'fault' : 'refused', () =>
+      hostReadsPrivatePage(stage),
+    );
+    if (memfile.setState !== undefined && memfile.sharedFile !== memfile.file && stage.technology.guest === 'none')
+      await playTwoSides({ stage, step: this.#step });
+    await playSecondFile(stage, this.#step);
   }
 }
 
-async function neighbours(stage: Stage, runner: GuestRunner): Promise<StepResult> {
-  const { detail, program } = hostSees(stage);
-  await runner.run(program);
-  return { detail };
+export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortSignal): Promise<void> {
+  await new Script(stage, ledger, signal).play();
 }
 
 /** A file of the same VM whose pages start private: what the host meets when it touches one. */

@@ -3,19 +3,11 @@
  * memfd_create, bit 2 of a memslot), so a design's presence is shown by how the kernel behaves, never by a number that it accepts.
  */
 import { UnsupportedError } from '../kernel/errors.ts';
-import type { Sys } from '../kernel/sys.ts';
 import type { Kvm } from '../kvm/kvm.ts';
-import { Memfd } from '../memory/memfd.ts';
-import {
-  declareMemoryAttributes2,
-  GUEST_MEMFD_FLAG,
-  KVM_CAP,
-  KVM_MEM,
-  KVM_VM_TYPE,
-  kvm_memory_attributes2,
-} from '../uapi/index.ts';
-import type { Design } from './designs/index.ts';
+import { KVM_CAP, KVM_VM_TYPE } from '../uapi/index.ts';
+import { DESIGNS, type Design } from './designs/index.ts';
 import type { Technology } from './technologies/index.ts';
+import { ARM_PROTECTED_VM } from './technologies/pkvm.ts';
 
 export interface Support {
   readonly supported: boolean;
@@ -27,9 +19,6 @@ export interface Support {
 const yes: Support = { supported: true };
 const no = (reason: string, nextStep: string): Support => ({ supported: false, reason, nextStep });
 
-const PAGE = 4096;
-const MFD_INACCESSIBLE = 8;
-const ARM_PROTECTED_VM = 0x80000000;
 const TEST_KERNEL =
   'run a kernel built with CONFIG_KVM_SW_PROTECTED_VM, on a CPU with two-dimensional paging or an emulated one';
 
@@ -43,6 +32,12 @@ const T = KVM_VM_TYPE.value;
 function x64Type(kvm: Kvm, type: number, missing: string, nextStep: string): Support {
   if (kvm.sys.kernel.arch !== 'x64') return no('it is a technology of x86-64', 'use an x86-64 host');
   if ((vmTypeMask(kvm) & (1 << type)) !== 0) return yes;
+  // A kernel without the capability may have the type all the same: a series of 2022.
+  const made = kvm.raw.createVm(type);
+  if (made.ok) {
+    made.value.close();
+    return yes;
+  }
   return no(`KVM_CAP_VM_TYPES does not offer ${missing}`, nextStep);
 }
 
@@ -88,92 +83,14 @@ export function technologySupport(kvm: Kvm): Record<string, Support> {
   };
 }
 
-/** v3 to v8 of the series of 2022: a memfd that its creator cannot touch. */
-function inaccessibleMemfd(sys: Sys): Support {
-  const created = sys.raw.memfdCreate('privmem-probe', MFD_INACCESSIBLE);
-  if (!created.ok)
-    return no(
-      `memfd_create with MFD_INACCESSIBLE (8): ${created.code}`,
-      'run a kernel with v3 to v8 of the series of 2022',
-    );
-  const fd = created.value;
-  try {
-    const write = sys.raw.ftruncate(fd, PAGE).ok && sys.raw.pwrite(fd, new Uint8Array(1), 0).ok;
-    if (!write) return yes;
-    return no(
-      'flag 8 of memfd_create is MFD_NOEXEC_SEAL here: the file can be written',
-      'run a kernel with v3 to v8 of the series of 2022',
-    );
-  } finally {
-    sys.close(fd);
-  }
-}
-
-/** The variant of the discussion in which registering a memslot turns an ordinary file private. No posted kernel implements it. */
-function registerConverts(kvm: Kvm): Support {
-  using vm = kvm.createVm();
-  using file = Memfd.create(kvm.sys, { name: 'privmem-probe', size: PAGE });
-  const bound = vm.raw.setUserMemoryRegion2({
-    flags: KVM_MEM.value.KVM_MEM_GUEST_MEMFD,
-    memory_size: PAGE,
-    guest_memfd: file.fd,
-  });
-  if (bound.ok)
-    return file.raw.map().ok
-      ? no('the memslot takes an ordinary memfd, which stays mappable', 'run a kernel that implements it')
-      : yes;
-  return no(
-    `a memslot refuses an ordinary memfd (${bound.code})`,
-    'use the simulated kernel once it is built: no posted kernel does this',
-  );
-}
-
-function guestMemfd(kvm: Kvm): Support {
-  const { KVM_CAP_GUEST_MEMFD, KVM_CAP_MEMORY_ATTRIBUTES } = KVM_CAP.value;
-  if (kvm.checkExtension(KVM_CAP_GUEST_MEMFD) === 0)
-    return no('KVM_CAP_GUEST_MEMFD is absent', 'run Linux 6.8 or newer');
-  if (kvm.checkExtension(KVM_CAP_MEMORY_ATTRIBUTES) === 0) {
-    return no('KVM_CAP_MEMORY_ATTRIBUTES is 0: no VM type with private memory', TEST_KERNEL);
-  }
-  return yes;
-}
-
-function guestMemfdMmap(kvm: Kvm): Support {
-  const { GUEST_MEMFD_FLAG_MMAP, GUEST_MEMFD_FLAG_INIT_SHARED } = GUEST_MEMFD_FLAG.value;
-  using vm = kvm.createVm();
-  const need = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
-  const have = vm.guestMemfdFlags();
-  if ((have & need) === need) return yes;
-  return no(`KVM_CAP_GUEST_MEMFD_FLAGS is ${have}, without MMAP and INIT_SHARED (${need})`, 'run Linux 6.18 or newer');
-}
-
-/** Conversion inside one guest_memfd, under review in 2026. */
-function inPlace(kvm: Kvm): Support {
-  using vm = kvm.createVm();
-  const file = vm.raw.createGuestMemfd(PAGE);
-  if (!file.ok) return no(`KVM_CREATE_GUEST_MEMFD: ${file.code}`, 'run Linux 6.8 or newer');
-  const asked = file.value.raw.ioctl(declareMemoryAttributes2(), kvm_memory_attributes2.encode());
-  if (!asked.ok && asked.code === 'ENOTTY') {
-    return no(
-      'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)',
-      'run a kernel with the in-place conversion series',
-    );
-  }
-  return yes;
-}
-
 /** Each design, by how this host's kernel behaves. */
 export function designSupport(kvm: Kvm): Record<string, Support> {
-  const mmap = guestMemfdMmap(kvm);
-  return {
-    'inaccessible-memfd': inaccessibleMemfd(kvm.sys),
-    'register-converts': registerConverts(kvm),
-    // The library keeps its order on top of guest_memfd.
-    'unbound-first': mmap,
-    'guest-memfd': guestMemfd(kvm),
-    'guest-memfd-mmap': mmap,
-    'in-place': inPlace(kvm),
-  };
+  return Object.fromEntries(
+    DESIGNS.map((design) => {
+      const missing = design.missing(kvm);
+      return [design.name, missing === undefined ? yes : no(missing.reason, missing.nextStep)];
+    }),
+  );
 }
 
 /** Throws UnsupportedError, naming `what`, for what is not supported. */
@@ -185,10 +102,10 @@ export function requireSupport(what: string, support: Support | undefined): void
 
 /** Whether this kernel carries out a design with a technology: asked of a VM of that technology. Both must be supported by themselves. */
 export function pairObstacle(kvm: Kvm, design: Design, technology: Technology): string | undefined {
-  const vm = technology.createVm(kvm);
+  const made = technology.open(kvm);
   try {
-    return design.obstacle(vm);
+    return design.obstacle(made.vm, technology);
   } finally {
-    vm.close();
+    made.close();
   }
 }

@@ -2,13 +2,11 @@
  * What a VM author has to know where every page has two sides: private pages cannot be filled from outside, stale data comes back unless
  * the hole is punched, a private page without backing faults, and pages can be had in advance.
  */
-import { program } from '../guest/index.ts';
 import { KVM_CAP } from '../uapi/index.ts';
 import { checkContents } from './contents.ts';
-import type { GuestRunner } from './guest-runner.ts';
-import type { StepResult } from './ledger.ts';
+import type { StepRunner } from './second-file.ts';
 import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
-import { GuestFault, type Outcome, Unexpected } from './words.ts';
+import { GuestFault, Unexpected } from './words.ts';
 
 /** Where no memslot is: above the private memory. */
 const nowhere = (stage: Stage): number => PRIVATE_GPA + 2 * stage.size;
@@ -16,24 +14,19 @@ const SECRET = 0x5ec2e7_5ec2e7n;
 
 interface Play {
   readonly stage: Stage;
-  readonly step: (name: string, expect: Outcome, body: () => StepResult | Promise<StepResult>) => Promise<void>;
-  readonly run: () => GuestRunner;
+  readonly step: StepRunner;
 }
 
 /** The range whose sides are compared: the first of the converted pages. */
 const pageOf = (stage: Stage) => ({ offset: stage.converted.offset, length: PAGE });
 
-async function guestLoads(runner: GuestRunner, gpa: number): Promise<bigint> {
-  const { reports } = await runner.run(program({ arch: 'x64' }, (g) => g.report(0, g.load(gpa))));
-  const value = reports.get(0);
-  if (value === undefined) throw new Unexpected('the guest reported nothing');
-  return value;
+async function guestLoads(stage: Stage, gpa: number): Promise<bigint> {
+  return (await stage.guest('load', { address: gpa })).value;
 }
 
-const guestStores = (runner: GuestRunner, gpa: number, value: bigint) =>
-  runner.run(program({ arch: 'x64' }, (g) => g.store(gpa, value)));
+const guestStores = (stage: Stage, gpa: number, value: bigint) => stage.guest('store', { address: gpa, value });
 
-export async function playTwoSides({ stage, step, run }: Play): Promise<void> {
+export async function playTwoSides({ stage, step }: Play): Promise<void> {
   const memfile = stage.needMemfile();
   const range = pageOf(stage);
   const gpa = PRIVATE_GPA + range.offset;
@@ -47,9 +40,9 @@ export async function playTwoSides({ stage, step, run }: Play): Promise<void> {
     return { detail: 'write(2) reached private memory', enforcedBy: 'nobody' };
   });
   await step('round-trip-without-punching', 'ok', async () => {
-    await guestStores(run(), gpa, SECRET);
+    await guestStores(stage, gpa, SECRET);
     roundTrip();
-    const seen = await guestLoads(run(), gpa);
+    const seen = await guestLoads(stage, gpa);
     checkContents('what the guest reads after shared and back', seen, SECRET);
     return {
       detail: 'the private data shows again after shared and back: attributes do not touch contents',
@@ -58,15 +51,15 @@ export async function playTwoSides({ stage, step, run }: Play): Promise<void> {
     };
   });
   await step('round-trip-with-punching', 'lost', async () => {
-    await guestStores(run(), gpa, SECRET);
+    await guestStores(stage, gpa, SECRET);
     memfile.toShared(range);
     memfile.toPrivate(range);
-    const seen = await guestLoads(run(), gpa);
+    const seen = await guestLoads(stage, gpa);
     checkContents('what the guest reads after shared, punched and back', seen, 0n);
     return { outcome: 'lost', detail: 'the guest reads zeros: the hole was punched on the way', enforcedBy: 'kernel' };
   });
   await step('shared-side-is-other-memory', 'ok', async () => {
-    await guestStores(run(), gpa, SECRET);
+    await guestStores(stage, gpa, SECRET);
     const mapping = memfile.sharedMap(range);
     try {
       checkContents("the host's shared side while the guest holds private data", mapping.readU64(0), 0n);
@@ -83,9 +76,9 @@ export async function playTwoSides({ stage, step, run }: Play): Promise<void> {
         detail: 'KVM_CAP_PRE_FAULT_MEMORY is 0 (Linux 6.11, with two-dimensional paging)',
       };
     memfile.file.punchHole(range.offset, range.length);
-    const before = memfile.residentPages();
-    const left = run().vcpu.preFault(gpa, PAGE);
-    const after = memfile.residentPages();
+    const before = stage.resident() ?? 0;
+    const left = stage.needVcpu().preFault(gpa, PAGE);
+    const after = stage.resident();
     if (left.size !== 0 || after !== before + 1)
       throw new Unexpected(
         `pre-fault left ${left.size} bytes; the memfile held ${before} pages before, ${after} after`,
@@ -98,7 +91,7 @@ export async function playTwoSides({ stage, step, run }: Play): Promise<void> {
     const address = nowhere(stage);
     stage.needVm().setPrivate(address, PAGE);
     try {
-      await guestLoads(run(), address);
+      await guestLoads(stage, address);
     } catch (error) {
       if (error instanceof GuestFault && (Number(error.exit.gpa) !== address || !error.exit.private))
         throw new Unexpected(`the fault names another access: ${error.message}`);

@@ -1,5 +1,5 @@
 /** The vocabulary of a lifecycle: the states of April 2022, outcomes, and who enforced what. */
-import type { MemoryFaultExit } from '../kvm/exits.ts';
+import { StateError } from '../kernel/errors.ts';
 
 /** `none` is before creation; the rest is the discussion's own vocabulary. */
 export type State =
@@ -31,6 +31,24 @@ export type Outcome =
  */
 export type Enforcer = 'kernel' | 'library' | 'nobody';
 
+/** What the guest and the host find in a part of the memfile. */
+export type MemoryState =
+  /** The guest's alone. */
+  | 'private'
+  /** Host and guest. */
+  | 'shared'
+  /** Nothing is there. */
+  | 'unbacked'
+  /** The access of this step faulted there. */
+  | 'faulting';
+
+/** A run of pages of the memfile that are alike, in bytes from its start. */
+export interface MemoryRun {
+  readonly offset: number;
+  readonly length: number;
+  readonly state: MemoryState;
+}
+
 export interface Step {
   readonly name: string;
   readonly from: State;
@@ -50,6 +68,8 @@ export interface Step {
   readonly hint?: string;
   /** Values that the guest reported in this step, in hexadecimal, by what they mean. */
   readonly reported?: Readonly<Record<string, string>>;
+  /** The memfile after the step, from its start to its end without gaps; absent while there is none. */
+  readonly memory?: readonly MemoryRun[];
   /** Whether the outcome is what the design promises, and every content as it must be. */
   readonly expected: boolean;
 }
@@ -67,22 +87,45 @@ export interface LifecycleReport {
   readonly steps: readonly Step[];
 }
 
-/** A rule that this package keeps for a design whose kernel does not. */
-export class LibraryRefusal extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'LibraryRefusal';
+/**
+ * A rule that this package keeps for a design whose kernel does not. Where the kernel has the rule, the kernel is asked and this is never thrown;
+ * with `guards: false` it is not thrown at all.
+ */
+export class LibraryRefusal extends StateError {
+  readonly state: State;
+  /** What was asked for. */
+  readonly step: string;
+  /** What can be asked for in that state. */
+  readonly allowed: readonly string[];
+
+  constructor(state: State, step: string, allowed: readonly string[], why: string) {
+    super(`${step} in state ${state}: ${why}; allowed now: ${allowed.join(', ') || 'nothing'}`);
+    this.name = 'StateError';
+    this.state = state;
+    this.step = step;
+    this.allowed = allowed;
   }
+}
+
+/** The exit by which KVM tells of such an access: KVM_EXIT_MEMORY_FAULT, or KVM_EXIT_MEMORY_ERROR of the 2022 series. */
+export interface GuestFaultExit {
+  readonly name: string;
+  readonly gpa: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly private: boolean;
+  /** The errno of KVM_RUN by name. */
+  readonly code: string;
 }
 
 /** The guest touched memory that its state or its backing denies it: an outcome, and the vCPU can go on once that is mended. */
 export class GuestFault extends Error {
-  readonly exit: MemoryFaultExit;
+  readonly exit: GuestFaultExit;
 
-  constructor(exit: MemoryFaultExit) {
-    const { code, gpa, size } = exit;
+  constructor(exit: GuestFaultExit) {
+    const { name, code, gpa, size } = exit;
     super(
-      `KVM_EXIT_MEMORY_FAULT (${code}) on ${exit.private ? 'private' : 'shared'} gpa 0x${gpa.toString(16)}, ${size} bytes; the instruction was not executed`,
+      `${name} (${code}) on ${exit.private ? 'private' : 'shared'} gpa 0x${gpa.toString(16)}, ${size} bytes; the instruction was not executed`,
     );
     this.name = 'GuestFault';
     this.exit = exit;

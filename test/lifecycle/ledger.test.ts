@@ -33,7 +33,15 @@ describe('outcomes', () => {
 
   it.each([
     ['refused by the kernel', refusal, { outcome: 'refused', enforcedBy: 'kernel', errno: 'EINVAL', hint: 'do this' }],
-    ['refused by the library', new LibraryRefusal('no'), { outcome: 'refused', enforcedBy: 'library', detail: 'no' }],
+    [
+      'refused by the library',
+      new LibraryRefusal('unbound', 'map', ['bind', 'close'], 'not yet'),
+      {
+        outcome: 'refused',
+        enforcedBy: 'library',
+        detail: 'map in state unbound: not yet; allowed now: bind, close',
+      },
+    ],
     [
       'fault',
       new MemoryFaultError('read', fault),

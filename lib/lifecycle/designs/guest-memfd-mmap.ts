@@ -3,14 +3,17 @@
  * knows no UNBOUND and no completion: the requests of the discussion that need them succeed here, and nobody enforces their rules.
  */
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
+import type { Kvm } from '../../kvm/kvm.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { GUEST_MEMFD_FLAG, KVM_MEM } from '../../uapi/index.ts';
+import { initVcpu } from '../guest-start.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
 
 export class MmapMemfile implements Memfile {
   readonly file: GuestMemfd;
+  readonly startsAs = 'shared';
   readonly #size: number;
   #slot: Memslot | undefined;
   #slotMapping: Mapping | undefined;
@@ -18,6 +21,10 @@ export class MmapMemfile implements Memfile {
   constructor(vm: Vm, size: number) {
     this.file = vm.createGuestMemfd(size, { mmap: true, initShared: true });
     this.#size = size;
+  }
+
+  get sharedFile(): GuestMemfd {
+    return this.file;
   }
 
   /**
@@ -37,7 +44,7 @@ export class MmapMemfile implements Memfile {
   }
 
   /** The very request that the file's own VM took. */
-  bindElsewhere(other: Vm): void {
+  bindElsewhere(other: Vm, fd = this.file.fd): void {
     const slot = this.#slot;
     if (slot === undefined) throw new Error('bind to the own VM comes first');
     other.setUserMemoryRegion2({
@@ -46,7 +53,7 @@ export class MmapMemfile implements Memfile {
       guest_phys_addr: slot.gpa,
       memory_size: slot.size,
       userspace_addr: slot.hva,
-      guest_memfd: this.file.fd,
+      guest_memfd: fd,
     });
   }
 
@@ -78,10 +85,6 @@ export class MmapMemfile implements Memfile {
     return { detail, enforcedBy: 'nobody' };
   }
 
-  residentPages(): number {
-    return this.file.residency().cache;
-  }
-
   close(): void {
     this.#slot?.close();
     this.#slotMapping?.close();
@@ -98,10 +101,48 @@ export function noSharedFiles(vm: Vm): string | undefined {
   return `KVM_CAP_GUEST_MEMFD_FLAGS of the VM is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
 }
 
+/** The same, of a default VM. */
+export function noSharedFilesAtAll(kvm: Kvm): { reason: string; nextStep: string } | undefined {
+  const vm = kvm.createVm();
+  try {
+    const have = vm.guestMemfdFlags();
+    if ((have & NEEDED) === NEEDED) return undefined;
+    const reason = `KVM_CAP_GUEST_MEMFD_FLAGS is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
+    return { reason, nextStep: 'run Linux 6.18 or newer' };
+  } finally {
+    vm.close();
+  }
+}
+
+const PAGE = 4096;
+
+/**
+ * Why a protected guest of pKVM does not run from a guest_memfd: asked by running one. Its pages come from userspace_addr, and those of a guest_memfd
+ * cannot be given away.
+ */
+function noDonation(vm: Vm): string | undefined {
+  const memfile = new MmapMemfile(vm, PAGE);
+  const vcpu = vm.createVcpu();
+  try {
+    memfile.bind(0, 0);
+    initVcpu(undefined, vcpu);
+    const run = vcpu.raw.runSync({ timeoutMs: 1000 });
+    return run.ok
+      ? undefined
+      : `KVM_RUN of a guest whose memory is a guest_memfd: ${run.code}: its pages cannot be given to a protected guest`;
+  } finally {
+    vcpu.close();
+    memfile.close();
+  }
+}
+
 export const guestMemfdMmap: Design = {
   name: 'guest-memfd-mmap',
   summary: 'guest_memfd of Linux 6.18, mappable and initially shared: an ordinary shared file of one VM',
   initialState: 'brand-new',
+  fillsBeforeBind: false,
+  convertsInPlace: false,
+  sided: false,
   promises: {
     hostAccessBeforeBind: 'ok',
     bindToSecondVm: 'refused',
@@ -110,6 +151,8 @@ export const guestMemfdMmap: Design = {
     hostAccessToShared: 'ok',
     hostAccessAfterTakenBack: 'ok',
   },
-  obstacle: noSharedFiles,
+  missing: noSharedFilesAtAll,
+  obstacle: (vm, technology) =>
+    noSharedFiles(vm) ?? (technology.conversion === 'hypervisor' ? noDonation(vm) : undefined),
   create: (vm, size) => new MmapMemfile(vm, size),
 };

@@ -11,8 +11,9 @@ import { Memfd } from '../../memory/memfd.ts';
 import { KVM_CAP, KVM_MEM, KVM_MEMORY_ATTRIBUTE } from '../../uapi/index.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
 
-class TwoSidedMemfile implements Memfile {
+export class TwoSidedMemfile implements Memfile {
   readonly file: GuestMemfd;
+  readonly startsAs = 'shared';
   readonly #shared: Memfd;
   readonly #sharedMapping: Mapping;
   readonly #size: number;
@@ -33,6 +34,10 @@ class TwoSidedMemfile implements Memfile {
     }
   }
 
+  get sharedFile(): Memfd {
+    return this.#shared;
+  }
+
   bind(slot: number, gpa: number): Memslot {
     this.#slot = this.file.vm.addMemslot({
       slot,
@@ -49,7 +54,7 @@ class TwoSidedMemfile implements Memfile {
     return this.#slot;
   }
 
-  bindElsewhere(other: Vm): void {
+  bindElsewhere(other: Vm, fd = this.file.fd): void {
     const { slot, gpa, size, hva } = this.#need();
     other.setUserMemoryRegion2({
       slot,
@@ -57,7 +62,7 @@ class TwoSidedMemfile implements Memfile {
       guest_phys_addr: gpa,
       memory_size: size,
       userspace_addr: hva,
-      guest_memfd: this.file.fd,
+      guest_memfd: fd,
     });
   }
 
@@ -94,10 +99,6 @@ class TwoSidedMemfile implements Memfile {
     return { detail: 'attribute PRIVATE, then the shared side punched: its contents are gone', enforcedBy: 'kernel' };
   }
 
-  residentPages(): number {
-    return this.file.residency().cache;
-  }
-
   close(): void {
     this.#slot?.close();
     this.#sharedMapping.close();
@@ -106,7 +107,7 @@ class TwoSidedMemfile implements Memfile {
   }
 }
 
-function noPrivateMemory(vm: Vm): string | undefined {
+export function noPrivateMemory(vm: Vm): string | undefined {
   if (vm.checkExtension(KVM_CAP.value.KVM_CAP_GUEST_MEMFD) === 0) return 'KVM_CAP_GUEST_MEMFD of the VM is 0';
   if (vm.memoryAttributes() !== 0) return undefined;
   return 'KVM_CAP_MEMORY_ATTRIBUTES of the VM is 0: a VM of this type has no private memory';
@@ -117,6 +118,9 @@ export const guestMemfd: Design = {
   summary:
     'guest_memfd of Linux 6.8: a file that nobody can map beside ordinary memory; attributes say which side the guest gets',
   initialState: 'unbound',
+  fillsBeforeBind: false,
+  convertsInPlace: false,
+  sided: false,
   promises: {
     hostAccessBeforeBind: 'refused',
     bindToSecondVm: 'refused',
@@ -124,6 +128,16 @@ export const guestMemfd: Design = {
     hostAccessAfterComplete: 'refused',
     hostAccessToShared: 'ok',
     hostAccessAfterTakenBack: 'refused',
+  },
+  missing: (kvm) => {
+    if (kvm.checkExtension(KVM_CAP.value.KVM_CAP_GUEST_MEMFD) === 0)
+      return { reason: 'KVM_CAP_GUEST_MEMFD is absent', nextStep: 'run Linux 6.8 or newer' };
+    if (kvm.checkExtension(KVM_CAP.value.KVM_CAP_MEMORY_ATTRIBUTES) !== 0) return undefined;
+    return {
+      reason: 'KVM_CAP_MEMORY_ATTRIBUTES is 0: no VM type with private memory',
+      nextStep:
+        'run a kernel built with CONFIG_KVM_SW_PROTECTED_VM, on a CPU with two-dimensional paging or an emulated one',
+    };
   },
   obstacle: noPrivateMemory,
   create: (vm, size) => new TwoSidedMemfile(vm, size),

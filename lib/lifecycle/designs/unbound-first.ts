@@ -1,14 +1,16 @@
 /**
  * Lutomirski's order of April 2022: unbound (only bind and close), bound (the technology's initial state), declared complete (earlier
- * mappings gone, no new access), and from then on only ranges given back are reachable. No kernel keeps it: it is kept here, on top of a
- * mappable guest_memfd, and every refusal says so. Another program with the descriptor would get through.
+ * mappings gone, no new access), and from then on only ranges given back are reachable. No kernel keeps it: it is kept here, on top of the file
+ * that the technology takes its memory from, and every refusal says so. Another program with the descriptor would get through.
  */
-import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
-import { LibraryRefusal } from '../words.ts';
-import type { Design, Done, Memfile, Range } from './design.ts';
-import { MmapMemfile, noSharedFiles } from './guest-memfd-mmap.ts';
+import type { MemFile } from '../../memory/mem-file.ts';
+import { LibraryRefusal, type State } from '../words.ts';
+import type { BoundSlot, Design, Done, Memfile, MemfileOptions, Range } from './design.ts';
+import { noPrivateMemory, TwoSidedMemfile } from './guest-memfd.ts';
+import { MmapMemfile, noSharedFiles, noSharedFilesAtAll } from './guest-memfd-mmap.ts';
+import { PlainMemfile } from './plain-memfile.ts';
 
 const inside = (inner: Range, outer: Range): boolean =>
   inner.offset >= outer.offset && inner.offset + inner.length <= outer.offset + outer.length;
@@ -20,26 +22,76 @@ interface Handed {
   readonly range: Range;
 }
 
-class UnboundFirstMemfile extends MmapMemfile implements Memfile {
-  #phase: 'unbound' | 'bound' | 'initialized' = 'unbound';
+/** What can be asked of the file, by state. */
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  unbound: ['bind', 'close'],
+  bound: ['map', 'complete', 'close'],
+  initialized: ['map what is shared', 'convert', 'close'],
+};
+
+class UnboundFirstMemfile implements Memfile {
+  readonly #inner: Memfile;
+  readonly #guards: boolean;
+  #phase: State = 'unbound';
   #handed: Handed[] = [];
   #shared: Range[] = [];
+  readonly setState?: (range: Range, state: 'private' | 'shared') => void;
 
-  override bind(slot: number, gpa: number): Memslot {
-    if (this.#phase !== 'unbound') throw new LibraryRefusal('the file is bound already');
-    const memslot = super.bind(slot, gpa);
-    this.#phase = 'bound';
-    return memslot;
+  constructor(inner: Memfile, { guards }: MemfileOptions) {
+    this.#inner = inner;
+    this.#guards = guards;
+    if (inner.setState !== undefined) this.setState = (range, state) => inner.setState?.(range, state);
   }
 
-  override hostMap(range: Range): Mapping {
-    if (this.#phase === 'unbound') {
-      throw new LibraryRefusal('unbound: only bind and close are allowed (the kernel would allow mmap)');
-    }
-    if (this.#phase === 'initialized' && !this.#shared.some((shared) => inside(range, shared))) {
-      throw new LibraryRefusal('initialised: the host may map shared ranges only (the kernel would allow it)');
-    }
-    const mapping = super.hostMap(range);
+  get file(): MemFile {
+    return this.#inner.file;
+  }
+
+  get sharedFile(): MemFile {
+    return this.#inner.sharedFile;
+  }
+
+  get startsAs(): 'private' | 'shared' {
+    return this.#inner.startsAs;
+  }
+
+  #refuse(unless: boolean, step: string, why: string): void {
+    if (unless || !this.#guards) return;
+    throw new LibraryRefusal(this.#phase, step, ALLOWED[this.#phase] ?? [], why);
+  }
+
+  bind(slot: number, gpa: number): BoundSlot {
+    this.#refuse(this.#phase === 'unbound', 'bind', 'the file is bound already');
+    const bound = this.#inner.bind(slot, gpa);
+    this.#phase = 'bound';
+    return bound;
+  }
+
+  /** Where the kernel lets other VMs have the memory, the rule of one VM is kept here. */
+  bindElsewhere(other: Vm, fd?: number): void {
+    if (this.#inner instanceof PlainMemfile) this.#refuse(false, 'bind to another VM', 'a file belongs to one VM');
+    this.#inner.bindElsewhere(other, fd);
+  }
+
+  hostMap(range: Range): Mapping {
+    this.#mayMap(range);
+    return this.#hand(this.#inner.hostMap(range), range);
+  }
+
+  sharedMap(range: Range): Mapping {
+    // Another file holds the shared side: no rule is about it.
+    if (this.#inner.sharedFile !== this.#inner.file) return this.#hand(this.#inner.sharedMap(range), range);
+    this.#mayMap(range);
+    return this.#hand(this.#inner.sharedMap(range), range);
+  }
+
+  #mayMap(range: Range): void {
+    this.#refuse(this.#phase !== 'unbound', 'map', 'nothing but bind and close (the kernel would be asked otherwise)');
+    const shared = this.#phase !== 'initialized' || this.#shared.some((part) => inside(range, part));
+    this.#refuse(shared, 'map', 'the host may map shared ranges only (the kernel would be asked otherwise)');
+  }
+
+  #hand(mapping: Mapping, range: Range): Mapping {
     this.#handed.push({ mapping, range });
     return mapping;
   }
@@ -49,43 +101,60 @@ class UnboundFirstMemfile extends MmapMemfile implements Memfile {
     return this.#handed.filter(({ range }) => within === undefined || overlap(range, within)).length;
   }
 
-  override complete(): Done {
-    if (this.#phase !== 'bound') throw new LibraryRefusal(`complete needs a bound file, this one is ${this.#phase}`);
+  complete(): Done {
+    this.#refuse(this.#phase === 'bound', 'complete', 'only a bound file can be declared complete');
     const live = this.#live();
-    if (live > 0) throw new LibraryRefusal(`${live} earlier mapping${live === 1 ? ' is' : 's are'} still there`);
+    this.#refuse(live === 0, 'complete', `${live} earlier mapping${live === 1 ? ' is' : 's are'} still there`);
     this.#phase = 'initialized';
     return {
       detail: "earlier mappings are gone; only KVM's own at userspace_addr stays, which nobody is handed",
-      enforcedBy: 'library',
+      enforcedBy: this.#guards ? 'library' : 'nobody',
     };
   }
 
-  override toShared(range: Range): Done {
-    super.toShared(range);
+  toShared(range: Range): Done {
+    const { detail, enforcedBy } = this.#inner.toShared(range);
     this.#shared.push(range);
-    return { detail: 'the hole is punched, contents are gone; the host may map the range now', enforcedBy: 'library' };
+    return this.#done(`${detail}; the host may map the range now`, enforcedBy);
   }
 
-  override toPrivate(range: Range): Done {
-    if (this.#live(range) > 0) throw new LibraryRefusal('the host still maps a part of the range');
-    super.toPrivate(range);
+  toPrivate(range: Range): Done {
+    this.#refuse(this.#live(range) === 0, 'convert', 'the host still maps a part of the range');
+    const { detail, enforcedBy } = this.#inner.toPrivate(range);
     this.#shared = this.#shared.filter((shared) => !overlap(shared, range));
-    return {
-      detail: 'the hole is punched, contents are gone; the host may not map the range any more',
-      enforcedBy: 'library',
-    };
+    return this.#done(`${detail}; the host may not map the range any more`, enforcedBy);
   }
 
-  override close(): void {
-    for (const { mapping } of this.#handed) mapping.close();
-    super.close();
+  declare(range: Range, state: 'private' | 'shared'): void {
+    if (state === 'shared') this.#shared.push(range);
+    else this.#shared = this.#shared.filter((shared) => !overlap(shared, range));
   }
+
+  /** What the kernel makes hold is the kernel's; the rest is kept here. */
+  #done(detail: string, enforcedBy: Done['enforcedBy']): Done {
+    return { detail, enforcedBy: enforcedBy === 'nobody' && this.#guards ? 'library' : enforcedBy };
+  }
+
+  close(): void {
+    for (const { mapping } of this.#handed) mapping.close();
+    this.#inner.close();
+    this.#phase = 'closed';
+  }
+}
+
+/** The file that a VM's technology takes its memory from. */
+function fileOf(vm: Vm, size: number): Memfile {
+  if (vm.sys.kernel.arch === 'arm64' && vm.type !== 0n) return new PlainMemfile(vm, size);
+  return noSharedFiles(vm) === undefined ? new MmapMemfile(vm, size) : new TwoSidedMemfile(vm, size);
 }
 
 export const unboundFirst: Design = {
   name: 'unbound-first',
   summary: "Lutomirski's order: unbound, bind, initialise, declare complete; kept by the library on top of guest_memfd",
   initialState: 'unbound',
+  fillsBeforeBind: false,
+  convertsInPlace: false,
+  sided: false,
   promises: {
     hostAccessBeforeBind: 'refused',
     bindToSecondVm: 'refused',
@@ -94,6 +163,11 @@ export const unboundFirst: Design = {
     hostAccessToShared: 'ok',
     hostAccessAfterTakenBack: 'refused',
   },
-  obstacle: noSharedFiles,
-  create: (vm: Vm, size: number) => new UnboundFirstMemfile(vm, size),
+  missing: noSharedFilesAtAll,
+  obstacle: (vm) => {
+    if (vm.sys.kernel.arch === 'arm64' && vm.type !== 0n) return undefined;
+    const reason = noSharedFiles(vm);
+    return reason === undefined || noPrivateMemory(vm) === undefined ? undefined : reason;
+  },
+  create: (vm, size, options) => new UnboundFirstMemfile(fileOf(vm, size), options),
 };

@@ -1,0 +1,42 @@
+/** Conversion in place: KVM_SET_MEMORY_ATTRIBUTES2 on a guest_memfd, as in revision 8 of the series under review. */
+import { KernelError } from '../kernel/errors.ts';
+import type { Sys } from '../kernel/sys.ts';
+import type { Vm } from '../kvm/vm.ts';
+import { declareMemoryAttributes2, KVM_MEMORY_ATTRIBUTE, kvm_memory_attributes2 } from '../uapi/index.ts';
+import type { Range } from './designs/design.ts';
+
+const PAGE = 4096;
+/** No offset that is written: a page's offset never ends so. */
+const UNTOUCHED = 1;
+
+/** EAGAIN: somebody holds a page; the hint says which. ENOTTY without the series, EINVAL for a VM without private memory. */
+export function setAttributes2(sys: Sys, fd: number, range: Range, state: 'private' | 'shared'): void {
+  const attributes = state === 'private' ? KVM_MEMORY_ATTRIBUTE.value.KVM_MEMORY_ATTRIBUTE_PRIVATE : 0;
+  const { offset, length: size } = range;
+  const bytes = kvm_memory_attributes2.encode({ offset, size, attributes, error_offset: UNTOUCHED });
+  try {
+    sys.ioctl(fd, declareMemoryAttributes2(), bytes);
+  } catch (error) {
+    const at = kvm_memory_attributes2.get(bytes, 'error_offset');
+    if (!(error instanceof KernelError) || at === UNTOUCHED) throw error;
+    const { errno, syscall, request, args } = error;
+    const hint = `error_offset 0x${at.toString(16)}: somebody holds that page (vmsplice, direct I/O, VFIO); let go of it and ask again`;
+    throw new KernelError({ errno, syscall, request, args, hint });
+  }
+}
+
+/** Why files of a VM do not convert in place: asked of one; undefined when they do. */
+export function noConversionInPlace(vm: Vm): string | undefined {
+  const made = vm.raw.createGuestMemfd(PAGE, { mmap: true, initShared: true });
+  if (!made.ok) return `a guest_memfd that starts shared cannot be had: KVM_CREATE_GUEST_MEMFD ${made.code}`;
+  try {
+    const request = kvm_memory_attributes2.encode({ offset: 0, size: PAGE, attributes: 0 });
+    const asked = made.value.raw.ioctl(declareMemoryAttributes2(), request);
+    if (asked.ok) return undefined;
+    return asked.code === 'ENOTTY'
+      ? 'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)'
+      : `KVM_SET_MEMORY_ATTRIBUTES2 on a file of this VM: ${asked.code}: a VM of this type has no private memory`;
+  } finally {
+    made.value.close();
+  }
+}
