@@ -35,9 +35,9 @@ import {
   kvm_irqfd,
   kvm_memory_attributes,
   kvm_pit_config,
-  u64_argument,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
+  u64_argument,
 } from '../uapi/index.ts';
 import { GuestMemfd } from './guest-memfd.ts';
 import type { Kvm } from './kvm.ts';

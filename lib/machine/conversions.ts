@@ -92,7 +92,8 @@ export class Converter {
   /** What the hypercall returns to the guest, as KVM's own ones do: 0 or a negated KVM error. */
   hypercall(vcpu: number, exit: HypercallExit): bigint {
     const [gpa = 0n, pages = 0n, attributes = 0n] = exit.args;
-    if (exit.nr !== KVM_HC.value.KVM_HC_MAP_GPA_RANGE || this.#memory?.convert === undefined) return -BigInt(KVM_ENOSYS);
+    if (exit.nr !== KVM_HC.value.KVM_HC_MAP_GPA_RANGE || this.#memory?.convert === undefined)
+      return -BigInt(KVM_ENOSYS);
     const size = pages * BigInt(PAGE);
     if (gpa % BigInt(PAGE) !== 0n || pages === 0n || gpa + size > BigInt(Number.MAX_SAFE_INTEGER)) {
       return -BigInt(KVM_EINVAL);

@@ -8,15 +8,15 @@ import { StateError } from '../kernel/errors.ts';
 import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { IoeventfdPlace, Vm } from '../kvm/vm.ts';
-import { Bus } from './bus.ts';
+import { Bus, DeviceError } from './bus.ts';
 import { CoalescedRing } from './coalesced.ts';
 import { type Conversion, type ConversionPolicy, Converter } from './conversions.ts';
 import { Dispatcher, type DispatchOptions } from './dispatch.ts';
 import { Doorbells } from './doorbell.ts';
 import { Gate } from './gate.ts';
 import { takeSnapshot, type VcpuSnapshot } from './snapshot.ts';
-import { type ExitStatistics, Statistics } from './statistics.ts';
 import { withState } from './states.ts';
+import { type ExitStatistics, Statistics } from './statistics.ts';
 import type { Device, DeviceEnd, MachineEnd, MachineMemory, Power } from './words.ts';
 
 export interface MachineOptions extends DispatchOptions {
@@ -94,7 +94,11 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
   }
 
   /** A device's registers on a bus; sizes and addresses in bytes. RangeError where another device is. */
-  attach(bus: 'port' | 'memory', device: Device, place: { readonly address: number; readonly size: number }): () => void {
+  attach(
+    bus: 'port' | 'memory',
+    device: Device,
+    place: { readonly address: number; readonly size: number },
+  ): () => void {
     return (bus === 'port' ? this.ports : this.mmio).attach(device, place.address, place.size);
   }
 
@@ -248,7 +252,9 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
 
   /** Nothing may escape: a loop that throws would leave the others running. */
   #failed(vcpu: Vcpu, error: unknown): void {
-    this.#stop({ kind: 'kernel-error', vcpu: vcpu.id, error });
+    if (error instanceof DeviceError) {
+      this.#stop({ kind: 'device-error', vcpu: vcpu.id, device: error.device, error: error.cause });
+    } else this.#stop({ kind: 'kernel-error', vcpu: vcpu.id, error });
   }
 
   #park(vcpu: Vcpu): void {

@@ -52,7 +52,9 @@ export function describeSnapshot({ vcpu, regs, sregs, missing }: VcpuSnapshot): 
   if (sregs !== undefined) {
     const { cr0, cr2, cr3, cr4, efer, cs } = sregs;
     lines.push(`  cr0 ${hex(cr0)}  cr2 ${hex(cr2)}  cr3 ${hex(cr3)}  cr4 ${hex(cr4)}  efer ${hex(efer)}`);
-    lines.push(`  cs ${hex(cs.selector)} base ${hex(cs.base)}${cs.l === 1 ? ', 64-bit' : cs.db === 1 ? ', 32-bit' : ''}`);
+    lines.push(
+      `  cs ${hex(cs.selector)} base ${hex(cs.base)}${cs.l === 1 ? ', 64-bit' : cs.db === 1 ? ', 32-bit' : ''}`,
+    );
   }
   for (const text of missing) lines.push(`  not known: ${text}`);
   return lines;

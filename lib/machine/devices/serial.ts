@@ -44,6 +44,7 @@ const MSR_DCD = 0x80;
 const FLUSH_MS = 2;
 const FLUSH_BYTES = 512;
 const NEWLINE = 10;
+const FIFO_BYTES = 16;
 
 export interface SerialOptions {
   /** Gets what the guest writes, in pieces: at a newline, or after two milliseconds. */
@@ -58,7 +59,9 @@ export class Serial implements Device {
   readonly #irq: IrqLine;
   readonly #pending: number[] = [];
   #flushTimer: NodeJS.Timeout | undefined;
-  /** What the host sent and the guest has not read. */
+  /** What the host sent and has not reached the receiver. */
+  #waiting: number[] = [];
+  /** The receiver's FIFO: clearing it loses what is in it, as it does on a real one. */
   #received: number[] = [];
   #ier = 0;
   #fcr = 0;
@@ -75,15 +78,21 @@ export class Serial implements Device {
     this.#irq = irq;
   }
 
-  /** Bytes for the guest to read, in order. */
+  /** Bytes for the guest to read, in order. They wait until it listens (the receiver's interrupt is on, or there is no line for one). */
   input(bytes: Uint8Array): void {
-    for (const byte of bytes) this.#received.push(byte);
+    for (const byte of bytes) this.#waiting.push(byte);
     this.#update();
   }
 
   /** Bytes that the guest has not read yet: a sender that knows manners waits while there are many. */
   get backlog(): number {
-    return this.#received.length;
+    return this.#waiting.length + this.#received.length;
+  }
+
+  #receive(): void {
+    if ((this.#mcr & MCR_LOOP) !== 0 || ((this.#ier & IER_RDI) === 0 && this.#irq !== NO_IRQ)) return;
+    const room = FIFO_BYTES - this.#received.length;
+    if (room > 0 && this.#waiting.length > 0) this.#received.push(...this.#waiting.splice(0, room));
   }
 
   read(offset: number, _size: number): number {
@@ -180,6 +189,7 @@ export class Serial implements Device {
   }
 
   #update(): void {
+    this.#receive();
     this.#irq.set(this.#cause() !== IIR_NO_INT);
   }
 
