@@ -279,9 +279,9 @@ describe('conversion', () => {
   });
 
   it('gives back huge pages only as wholes', () => {
-    world = new World();
-    const { memory } = world;
     const HUGE = 0x20_0000;
+    world = new World({ hugePages: new Map([[HUGE, 8]]) });
+    const { memory } = world;
     const gpa = 0x4000_0000;
     memory.addRam({ name: 'huge', gpa, size: 4 * HUGE, shared: { hugetlb: HUGE }, private: true, initial: 'shared' });
     memory.fill(gpa, 4 * HUGE, 1);
