@@ -22,6 +22,7 @@ export {
 export { RTC, rtc } from './devices/rtc.ts';
 export { COM1, Serial, type SerialOptions } from './devices/serial.ts';
 export type { DispatchOptions } from './dispatch.ts';
+export { GuestPrograms, ProgramError, type ProgramPlace, type ProgramResult } from './guest-programs.ts';
 export { EdgeIrq, LevelIrq, NO_IRQ } from './irq.ts';
 export { Machine, type MachineEvents, type MachineOptions, type MachineRunOptions } from './machine.ts';
 export * from './memory/index.ts';
