@@ -2,6 +2,7 @@
 import { Descriptor } from '../kernel/descriptor.ts';
 import { StateError } from '../kernel/errors.ts';
 import type { Int } from '../kernel/kernel.ts';
+import type { Eventfd } from '../memory/eventfd.ts';
 import { Mapping } from '../memory/mapping.ts';
 import {
   GUEST_MEMFD_FLAG,
@@ -9,19 +10,34 @@ import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_GUEST_MEMFD,
   KVM_CREATE_IRQCHIP,
+  KVM_CREATE_PIT2,
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
+  KVM_IOEVENTFD,
+  KVM_IOEVENTFD_FLAG,
+  KVM_IRQ_LINE,
+  KVM_IRQFD,
+  KVM_IRQFD_FLAG,
   KVM_MEM,
   KVM_MEMORY_ATTRIBUTE,
+  KVM_PIT_CONFIG,
+  KVM_REGISTER_COALESCED_MMIO,
+  KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_MEMORY_ATTRIBUTES,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
   KVM_SET_USER_MEMORY_REGION2,
+  kvm_coalesced_mmio_zone,
   kvm_create_guest_memfd,
   kvm_enable_cap,
+  kvm_ioeventfd,
+  kvm_irq_level,
+  kvm_irqfd,
   kvm_memory_attributes,
+  kvm_pit_config,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
+  u64_argument,
 } from '../uapi/index.ts';
 import { GuestMemfd } from './guest-memfd.ts';
 import type { Kvm } from './kvm.ts';
@@ -150,6 +166,63 @@ export class Vm extends Descriptor {
   setTssAddr(gpa: number): void {
     this.ioctl(KVM_SET_TSS_ADDR, gpa);
   }
+
+  /** x86, Intel: KVM_SET_IDENTITY_MAP_ADDR: a page below 4 GiB that no slot covers. EINVAL once there are vCPUs. */
+  setIdentityMapAddr(gpa: number): void {
+    this.ioctl(KVM_SET_IDENTITY_MAP_ADDR, u64_argument.encode({ value: gpa }));
+  }
+
+  /**
+   * x86: KVM_CREATE_PIT2, the interval timer at ports 0x40-0x43 (and 0x61 with `speaker`). Needs an in-kernel interrupt controller;
+   * EEXIST when there is one already.
+   */
+  createPit({ speaker = true }: { readonly speaker?: boolean } = {}): void {
+    const flags = speaker ? KVM_PIT_CONFIG.value.KVM_PIT_SPEAKER_DUMMY : 0;
+    this.ioctl(KVM_CREATE_PIT2, kvm_pit_config.encode({ flags }));
+  }
+
+  /** KVM_IRQ_LINE: the level of an input of the in-kernel interrupt controllers. ENXIO when there are none. */
+  setIrqLine(gsi: number, level: boolean): void {
+    this.ioctl(KVM_IRQ_LINE, kvm_irq_level.encode({ irq: gsi, level: level ? 1 : 0 }));
+  }
+
+  /** KVM_IRQFD: each signal of the eventfd is an edge on the input. EINVAL without in-kernel interrupt controllers, EBUSY when it is tied already. */
+  irqfd(event: Eventfd, gsi: number, { remove = false }: { readonly remove?: boolean } = {}): void {
+    const flags = remove ? KVM_IRQFD_FLAG.value.KVM_IRQFD_FLAG_DEASSIGN : 0;
+    this.ioctl(KVM_IRQFD, kvm_irqfd.encode({ fd: event.fd, gsi, flags }));
+  }
+
+  /**
+   * KVM_IOEVENTFD: writes of the guest there signal the eventfd and do not end KVM_RUN. `length` is 1, 2, 4 or 8 bytes, or 0 for any; with `match`
+   * only writes of that value. EEXIST for a place that is taken, ENOENT when there is none to remove.
+   */
+  ioeventfd(event: Eventfd, place: IoeventfdPlace, { remove = false }: { readonly remove?: boolean } = {}): void {
+    const F = KVM_IOEVENTFD_FLAG.value;
+    const flags =
+      (place.bus === 'port' ? F.KVM_IOEVENTFD_FLAG_PIO : 0) |
+      (place.match === undefined ? 0 : F.KVM_IOEVENTFD_FLAG_DATAMATCH) |
+      (remove ? F.KVM_IOEVENTFD_FLAG_DEASSIGN : 0);
+    const { address: addr, length: len, match: datamatch = 0 } = place;
+    this.ioctl(KVM_IOEVENTFD, kvm_ioeventfd.encode({ addr, len, fd: event.fd, datamatch, flags }));
+  }
+
+  /**
+   * KVM_REGISTER_COALESCED_MMIO: writes of the guest there are kept in a ring that every vCPU's run page has, and do not end KVM_RUN until the
+   * ring is full. Ports since 4.20 (KVM_CAP_COALESCED_PIO). Bytes.
+   */
+  coalesce(bus: 'port' | 'memory', address: number, size: number): void {
+    const zone = { addr: address, size, pio: bus === 'port' ? 1 : 0 };
+    this.ioctl(KVM_REGISTER_COALESCED_MMIO, kvm_coalesced_mmio_zone.encode(zone));
+  }
+}
+
+/** Where an ioeventfd listens. */
+export interface IoeventfdPlace {
+  readonly bus: 'port' | 'memory';
+  /** Port, or guest-physical address in bytes. */
+  readonly address: number;
+  readonly length: 0 | 1 | 2 | 4 | 8;
+  readonly match?: Int;
 }
 
 function flagBits(flags: { readonly mmap?: boolean; readonly initShared?: boolean }): bigint {

@@ -1,16 +1,19 @@
 /** The state of an x86-64 vCPU, by the requests that get and set it. */
 import { type Raw, rawOf } from '../kernel/raw.ts';
 import {
+  KVM_GET_LAPIC,
   KVM_GET_MP_STATE,
   KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
   KVM_SET_CPUID2,
+  KVM_SET_LAPIC,
   KVM_SET_MP_STATE,
   KVM_SET_MSRS,
   KVM_SET_REGS,
   KVM_SET_SREGS,
   kvm_cpuid2,
+  kvm_lapic_state,
   kvm_mp_state,
   kvm_msrs,
   kvm_regs,
@@ -106,5 +109,17 @@ export class X64State {
   /** KVM_SET_MP_STATE. EINVAL for states that need an in-kernel interrupt controller. */
   setMpState(state: number): void {
     this.#vcpu.ioctl(KVM_SET_MP_STATE, kvm_mp_state.encode({ mp_state: state }));
+  }
+
+  /** KVM_GET_LAPIC: the registers of the local APIC, 1024 bytes as in its memory page. EINVAL without an in-kernel one. */
+  getLapic(): Uint8Array {
+    const bytes = kvm_lapic_state.encode();
+    this.#vcpu.ioctl(KVM_GET_LAPIC, bytes);
+    return bytes;
+  }
+
+  /** KVM_SET_LAPIC. */
+  setLapic(registers: Uint8Array): void {
+    this.#vcpu.ioctl(KVM_SET_LAPIC, registers);
   }
 }

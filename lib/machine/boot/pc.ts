@@ -1,0 +1,136 @@
+/** A machine that Linux boots on: memory, vCPUs, in-kernel interrupt controllers and timer, and the devices of a small PC. */
+import type { Sys } from '../../kernel/sys.ts';
+import { Kvm } from '../../kvm/kvm.ts';
+import type { Vcpu } from '../../kvm/vcpu.ts';
+import type { Vm } from '../../kvm/vm.ts';
+import { KVM_CAP, KVM_VM_TYPE } from '../../uapi/index.ts';
+import {
+  acpiPm,
+  DEBUG_EXIT,
+  debugExit,
+  I8042_COMMAND,
+  I8042_DATA,
+  i8042,
+  PM_TIMER,
+  PM1A_CONTROL,
+  PM1A_EVENT,
+  RESET_CONTROL,
+  resetControl,
+} from '../devices/power.ts';
+import { RTC, rtc } from '../devices/rtc.ts';
+import { COM1, Serial } from '../devices/serial.ts';
+import { LevelIrq } from '../irq.ts';
+import { Machine } from '../machine.ts';
+import { GuestMemory } from '../memory/index.ts';
+import type { Device } from '../words.ts';
+import { type CpuidPolicy, cpuidFor } from './cpuid.ts';
+import { setEntry, setFirmwareState } from './entry.ts';
+import { IDENTITY_MAP, ramRanges, TSS } from './layout.ts';
+import { type KernelImage, type Loaded, loadLinux } from './linux.ts';
+import { privateRest } from './private.ts';
+
+export interface PcOptions {
+  readonly kernel: KernelImage;
+  readonly initrd?: Uint8Array | undefined;
+  readonly commandLine: string;
+  /** Bytes; a multiple of the page size. */
+  readonly memory: number;
+  readonly cpus: number;
+  /** Gets what the guest writes to its serial console. */
+  readonly output: (bytes: Uint8Array) => void;
+  /** Default `modest`. */
+  readonly cpuid?: CpuidPolicy;
+  readonly protocol?: 'auto' | '64-bit' | 'PVH';
+  /** An SW-protected VM: everything but what the loader wrote starts private. */
+  readonly private?: boolean;
+}
+
+export interface Pc {
+  readonly machine: Machine;
+  readonly memory: GuestMemory;
+  readonly serial: Serial;
+  readonly loaded: Loaded;
+  /** Closes all that was opened for it. */
+  close(): void;
+}
+
+const MOST_CPUS = 254;
+
+/** UnsupportedError without KVM; RangeError when the kernel does not fit; KernelError when the host refuses a step. */
+export function openPc(sys: Sys, options: PcOptions): Pc {
+  const { cpus } = options;
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MOST_CPUS)
+    throw new RangeError(`cpus must be 1 to ${MOST_CPUS}, got ${cpus}`);
+  const kvm = Kvm.open(sys);
+  const closers: (() => void)[] = [() => kvm.close()];
+  const close = (): void => {
+    for (const one of closers.splice(0).reverse()) one();
+  };
+  try {
+    const { KVM_X86_DEFAULT_VM, KVM_X86_SW_PROTECTED_VM } = KVM_VM_TYPE.value;
+    const vm = kvm.createVm(options.private ? KVM_X86_SW_PROTECTED_VM : KVM_X86_DEFAULT_VM);
+    vm.setTssAddr(TSS);
+    vm.setIdentityMapAddr(IDENTITY_MAP);
+    vm.createIrqchip();
+    vm.createPit();
+    const memory = openMemory(vm, options);
+    closers.push(() => memory.close());
+    const vcpus = openVcpus(kvm, vm, options);
+    const machine = new Machine({ vm, vcpus, memory, holes: 'ignore' });
+    const serial = new Serial({ output: options.output, irq: new LevelIrq(vm, COM1.irq) });
+    attachPc(machine, serial);
+    closers.push(() => serial.close());
+    const loaded = loadLinux(memory, { ...options, virtio: [] });
+    if (options.private) privateRest(memory, loaded);
+    const [boot] = vcpus;
+    if (boot !== undefined) setEntry(boot, loaded.entry);
+    return { machine, memory, serial, loaded, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function openMemory(vm: Vm, options: PcOptions): GuestMemory {
+  const memory = new GuestMemory(vm);
+  try {
+    ramRanges(options.memory).forEach(({ gpa, size }, i) => {
+      const place = { name: i === 0 ? 'ram' : 'ram above 4 GiB', gpa, size, shared: 'memfd' } as const;
+      memory.addRam(options.private ? { ...place, private: true, initial: 'shared' } : place);
+    });
+    return memory;
+  } catch (error) {
+    memory.close();
+    throw error;
+  }
+}
+
+function openVcpus(kvm: Kvm, vm: Vm, options: PcOptions): Vcpu[] {
+  const supported = kvm.supportedCpuid();
+  const tscDeadline = kvm.checkExtension(KVM_CAP.value.KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  return Array.from({ length: options.cpus }, (_, id) => {
+    const vcpu = vm.createVcpu(id);
+    const { cpuid: policy = 'modest', cpus } = options;
+    const paravirtual = options.private !== true;
+    vcpu.x64.setCpuid(cpuidFor({ supported, policy, vcpu: id, cpus, apic: true, tscDeadline, paravirtual }));
+    setFirmwareState(vcpu);
+    return vcpu;
+  });
+}
+
+function attachPc(machine: Machine, serial: Serial): void {
+  const port = (device: Device, { port: address, size }: { readonly port: number; readonly size: number }): void => {
+    machine.attach('port', device, { address, size });
+  };
+  const keyboard = i8042(machine);
+  const pm = acpiPm(machine);
+  port(serial, COM1);
+  port(rtc(), RTC);
+  port(keyboard.data, I8042_DATA);
+  port(keyboard.command, I8042_COMMAND);
+  port(debugExit(machine), DEBUG_EXIT);
+  port(resetControl(machine), RESET_CONTROL);
+  port(pm.event, PM1A_EVENT);
+  port(pm.control, PM1A_CONTROL);
+  port(pm.timer, PM_TIMER);
+}

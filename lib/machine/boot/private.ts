@@ -1,0 +1,27 @@
+/** An SW-protected machine: what the host did not write is the guest's own. */
+import type { GuestMemory } from '../memory/index.ts';
+import type { Loaded } from './linux.ts';
+
+const PAGE = 4096;
+
+/**
+ * Converts every page of RAM that the loader did not write. What it wrote stays shared: without hardware that encrypts there is no way to put contents
+ * into private memory from outside. Returns the bytes that are private.
+ */
+export function privateRest(memory: GuestMemory, { ranges }: Loaded): number {
+  const written = ranges
+    .map(({ gpa, size }) => ({ from: Math.floor(gpa / PAGE) * PAGE, to: Math.ceil((gpa + size) / PAGE) * PAGE }))
+    .sort((a, b) => a.from - b.from);
+  const rest: { gpa: number; size: number }[] = [];
+  for (const { gpa, end } of memory.regions) {
+    let at = gpa;
+    for (const { from, to } of written) {
+      if (to <= at || from >= end) continue;
+      if (from > at) rest.push({ gpa: at, size: from - at });
+      at = to;
+    }
+    if (at < end) rest.push({ gpa: at, size: end - at });
+  }
+  memory.convert(rest, 'private');
+  return rest.reduce((sum, { size }) => sum + size, 0);
+}
