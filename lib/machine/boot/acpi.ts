@@ -174,7 +174,9 @@ export function acpiTables({ at, cpus, virtio }: AcpiOptions): Uint8Array {
   };
   const pointers = [fadt(place(dsdt(virtio))), madt(cpus)].map(place);
   const list64 = new Uint8Array(pointers.length * 8);
-  pointers.forEach((gpa, i) => viewOf(list64).setBigUint64(i * 8, BigInt(gpa), true));
+  pointers.forEach((gpa, i) => {
+    viewOf(list64).setBigUint64(i * 8, BigInt(gpa), true);
+  });
   const xsdt = place(table('XSDT', 1, list64));
   const all = new Uint8Array(end - at);
   const rsdp = new Uint8Array(RSDP_SIZE);

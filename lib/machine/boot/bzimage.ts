@@ -9,6 +9,7 @@ export const HEADER = {
   jump: 0x200,
   magic: 0x202,
   version: 0x206,
+  kernel_version: 0x20e,
   type_of_loader: 0x210,
   loadflags: 0x211,
   code32_start: 0x214,
@@ -28,10 +29,10 @@ export const HEADER = {
 const SECTOR = 512;
 const BOOT_FLAG = 0xaa55;
 const OLDEST_SETUP_SECTS = 4;
+/** xloadflags. */
 const XLF_KERNEL_64 = 0x1;
 /** Where the 64-bit entry point is, from the start of the protected-mode part. */
 export const ENTRY_64 = 0x200;
-/** xloadflags. */
 const OLDEST_VERSION = 0x020c;
 
 export interface BzImage {
@@ -73,7 +74,7 @@ export function parseBzImage(file: Uint8Array): BzImage | undefined {
   const loadAt = relocatable ? preferred : view.getUint32(HEADER.code32_start, true);
   const code = file.subarray(start);
   const initSize = view.getUint32(HEADER.init_size, true);
-  const text = view.getUint16(HEADER.version + 8, true);
+  const text = view.getUint16(HEADER.kernel_version, true);
   return {
     kind: 'bzImage',
     header: file.slice(HEADER.start, end),
