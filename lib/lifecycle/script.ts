@@ -110,6 +110,38 @@ class Script {
     await this.#step('host-writes-after-bind', 'any', () => hostWrites(stage, 0, 0xcc, 'after bind'));
     await this.#foundation({ name: 'launch-start' }, () => ({ detail: stage.startLaunch() }));
     if (!design.fillsBeforeBind) await this.#fill();
+    else if (technology.initialContents === 'copied-in') await this.#loadCopy();
+  }
+
+  /** What a file holds when it is bound is no part of a launch: what is to be measured, the host has to give once more. */
+  async #loadCopy(): Promise<void> {
+    const stage = this.#stage;
+    await this.#step('load-copy', 'ok', () => {
+      const copy = stage.needMemfile().sharedMap({ offset: 0, length: stage.size });
+      try {
+        copy.write(0, initialBytes(stage));
+        return { detail: `the host gives the contents once more; ${this.#copyIn(copy)}` };
+      } finally {
+        copy.close();
+      }
+    });
+  }
+
+  /** The launch takes all contents into private pages. */
+  #copyIn(source: Mapping): string {
+    const stage = this.#stage;
+    const { design, size } = stage;
+    const memfile = stage.needMemfile();
+    const all = { offset: 0, length: size };
+    if (memfile.setState !== undefined) memfile.setState(all, 'private');
+    else if (!design.fillsBeforeBind) memfile.file.allocate(0, size);
+    stage.map.set(all, 'private');
+    const hva = design.convertsInPlace ? 0 : source.hva;
+    stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
+    if (design.convertsInPlace) return `made part of the launch where they lie; ${stage.heldText()}`;
+    // The guest would find the host's copy there as soon as it shares a page.
+    memfile.sharedFile.punchHole(0, size);
+    return `copied into private pages by the launch, the host's copy discarded; ${stage.heldText()}`;
   }
 
   /** Initial contents, the way that design and technology have for it. */
@@ -131,18 +163,9 @@ class Script {
           stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva: loader.hva });
           stage.map.set(all, 'private');
           return { detail: `${written}, and encrypted where they lie (REG_REGION, LAUNCH_UPDATE_DATA); ${held()}` };
-        case 'copied-in': {
-          memfile.setState?.(all, 'private');
-          stage.map.set(all, 'private');
-          const hva = design.convertsInPlace ? 0 : loader.hva;
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
-          // The guest would find the host's copy there as soon as it shares a page.
-          if (!design.convertsInPlace) memfile.sharedFile.punchHole(0, size);
-          const how = design.convertsInPlace
-            ? 'made part of the launch where they lie'
-            : "copied into private pages by the launch, the host's copy discarded";
-          return { detail: `${written}, and ${how}; ${held()}` };
-        }
+        case 'copied-in':
+          if (design.fillsBeforeBind) return { detail: `${written}; ${held()}` };
+          return { detail: `${written}, and ${this.#copyIn(loader)}` };
         default:
           return { detail: `${written}; ${held()}` };
       }

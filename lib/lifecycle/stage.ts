@@ -105,7 +105,7 @@ export class Stage {
 
   /** The guest's own memory. */
   makeShared(): string {
-    this.#boot = BootMemory.create(this.needVm(), this.technology, this.design.convertsInPlace);
+    this.#boot = BootMemory.create(this.needVm(), this.technology, this.design);
     return this.#boot.detail;
   }
 

@@ -3,6 +3,7 @@ import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import type { MemFile } from '../../memory/mem-file.ts';
+import type { Memfd } from '../../memory/memfd.ts';
 import type { Technology } from '../technologies/index.ts';
 import type { Enforcer, Outcome, State } from '../words.ts';
 
@@ -84,6 +85,8 @@ export interface Design {
   readonly fillsBeforeBind: boolean;
   /** Pages change their state where they lie, so that the design loses no contents. */
   readonly convertsInPlace: boolean;
+  /** A file for private memory that is no guest_memfd, as the designs of 2022 have it. */
+  readonly privateFile?: (vm: Vm, size: number) => Memfd;
   /** The guest names the side by an address bit even where the technology has none (the 2022 series). */
   readonly sided: boolean;
   readonly promises: Promises;

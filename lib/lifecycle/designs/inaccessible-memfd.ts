@@ -16,6 +16,7 @@ export const inaccessibleMemfd: Design = {
   initialState: 'unbound',
   fillsBeforeBind: false,
   convertsInPlace: false,
+  privateFile: inaccessibleFile,
   sided: true,
   promises: {
     hostAccessBeforeBind: 'refused',

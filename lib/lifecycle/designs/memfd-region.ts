@@ -17,7 +17,7 @@ const PAGE = 4096;
 /** Above everything that a lifecycle has. */
 const PROBE_GPA = 0x2_0000_0000;
 
-interface Region {
+export interface Region {
   readonly slot: number;
   readonly gpa: number;
   readonly size: number;
@@ -25,7 +25,7 @@ interface Region {
   readonly fd: number;
 }
 
-function setPrivateRegion(vm: Vm, { slot, gpa, size, hva, fd }: Region): void {
+export function setPrivateRegion(vm: Vm, { slot, gpa, size, hva, fd }: Region): void {
   const region = { slot, flags: KVM_MEM_PRIVATE, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };
   vm.ioctl(declarePrivateMemoryRegion(), kvm_userspace_memory_region_ext.encode({ ...region, private_fd: fd }));
 }

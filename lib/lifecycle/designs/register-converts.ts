@@ -38,6 +38,7 @@ export const registerConverts: Design = {
   initialState: 'brand-new',
   fillsBeforeBind: true,
   convertsInPlace: false,
+  privateFile: ordinaryFile,
   sided: true,
   promises: {
     hostAccessBeforeBind: 'ok',
