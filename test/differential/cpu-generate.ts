@@ -147,7 +147,7 @@ export class CpuGenerator {
     if (!this.#asked) {
       this.#asked = true;
       // Most programs run on a processor that nothing was said of.
-      if (!this.#hardware && random.once(4)) return randomCpuid(random);
+      if (random.once(4)) return randomCpuid(random);
     }
     if (!this.#started) {
       this.#started = true;

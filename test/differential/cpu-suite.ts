@@ -10,10 +10,8 @@ const SEQUENCE = 60;
 export const cpuSuite = ({ real: kernel, kvm, simulate }: Host): Suite<CpuCommand> => ({
   sequence: SEQUENCE,
   begin: () => {
-    // A processor has what it is told of; where KVM emulates all, programs run without a word about it, or say it themselves.
-    const known = kvm?.hardware ? kvm.cpuid : [];
-    const simulated = new CpuWorld(simulate(), known);
-    const real = new CpuWorld(kernel, known);
+    const simulated = new CpuWorld(simulate());
+    const real = new CpuWorld(kernel);
     return {
       step: (command) => [simulated.step(command), real.step(command)],
       lastLook: () => [[], []],

@@ -58,8 +58,7 @@ export class CpuWorld {
   #tables = false;
   #flags = 0n;
 
-  /** @param known what the vCPU is told of its processor: without, a vCPU on a processor has no long mode. */
-  constructor(kernel: Kernel, known: readonly Leaf[]) {
+  constructor(kernel: Kernel) {
     this.#kernel = kernel;
     const made = vmOf(kernel);
     if (typeof made === 'string') throw new Error(made);
@@ -74,7 +73,6 @@ export class CpuWorld {
     const view = kernel.view(this.#runPage, RUN_BYTES);
     if (typeof view === 'number') throw new Error(`no view: errno ${-view}`);
     this.#run = new DataView(view);
-    if (known.length > 0) this.#cpuid(known, 0);
     this.#fresh = this.#sregs();
     this.#start();
   }

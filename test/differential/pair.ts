@@ -15,7 +15,6 @@ import {
   kvm_cpuid_entry2,
   kvm_cpuid2,
 } from '../../lib/uapi/index.ts';
-import type { Leaf } from './cpu-commands.ts';
 import { makesHypercalls } from './kvm-guest.ts';
 import { KvmWorld } from './kvm-world.ts';
 
@@ -49,8 +48,6 @@ export interface HostKvm {
   readonly types: number;
   /** Guests run on a processor: KVM does not emulate every instruction. */
   readonly hardware: boolean;
-  /** What KVM can offer a vCPU. */
-  readonly cpuid: readonly Leaf[];
 }
 
 export interface Host {
@@ -71,7 +68,7 @@ function probeKvm(real: Kernel): HostKvm | string {
   const hardware = makesHypercalls(probe);
   probe.end();
   const types = real.ioctl(vm.kvm, KVM_CHECK_EXTENSION.request, KVM_CAP.value.KVM_CAP_VM_TYPES);
-  return { vm, types, hardware, cpuid: supportedCpuid(real, vm.kvm) };
+  return { vm, types, hardware };
 }
 
 /** KVM asks the processor itself; the kernel tells what it found. */
@@ -92,19 +89,16 @@ const LA57 = 1 << 16;
 const MOST_LEAVES = 256;
 const IOCTL_LENGTH_CHECKED = 2;
 
-function supportedCpuid(kernel: Kernel, kvm: number): readonly Leaf[] {
+/** KVM knows it also of a processor whose host does without. */
+function hasLa57(kernel: Kernel, kvm: number): boolean {
   const bytes = new Uint8Array(kvm_cpuid2.size + MOST_LEAVES * kvm_cpuid_entry2.size);
   bytes.set(kvm_cpuid2.encode({ nent: MOST_LEAVES }));
-  if (kernel.ioctl(kvm, KVM_GET_SUPPORTED_CPUID.request, bytes, IOCTL_LENGTH_CHECKED) < 0) return [];
+  if (kernel.ioctl(kvm, KVM_GET_SUPPORTED_CPUID.request, bytes, IOCTL_LENGTH_CHECKED) < 0) return false;
   const { nent } = kvm_cpuid2.decode(bytes);
   return Array.from({ length: nent }, (_, i) =>
     kvm_cpuid_entry2.decode(bytes, kvm_cpuid2.size + i * kvm_cpuid_entry2.size),
-  );
+  ).some(({ function: leaf, index, ecx }) => leaf === LEAF_7 && index === 0 && (ecx & LA57) !== 0);
 }
-
-/** KVM knows it also of a processor whose host does without. */
-const hasLa57 = (cpuid: readonly Leaf[]): boolean =>
-  cpuid.some(({ function: leaf, index, ecx }) => leaf === LEAF_7 && index === 0 && (ecx & LA57) !== 0);
 
 const PAGE = 4096;
 const PRIVATE_ANONYMOUS = 0x22;
@@ -119,7 +113,7 @@ function knows(kernel: Kernel, advice: number): boolean {
   return known;
 }
 
-function machineOf(real: Kernel, profile: Profile, { vm, types, hardware, cpuid }: HostKvm): X64Machine {
+function machineOf(real: Kernel, profile: Profile, { vm, types, hardware }: HostKvm): X64Machine {
   const ask = (name: keyof typeof KVM_CAP.value): number =>
     real.ioctl(vm.kvm, KVM_CHECK_EXTENSION.request, KVM_CAP.value[name]);
   return new X64Machine(profile, {
@@ -127,7 +121,7 @@ function machineOf(real: Kernel, profile: Profile, { vm, types, hardware, cpuid 
     twoDimensionalPaging: ask('KVM_CAP_PRE_FAULT_MEMORY') !== 0,
     cpus: ask('KVM_CAP_NR_VCPUS'),
     systemManagement: ask('KVM_CAP_MULTI_ADDRESS_SPACE') > 1,
-    linearBits: hasLa57(cpuid) ? 57 : 48,
+    linearBits: hasLa57(real, vm.kvm) ? 57 : 48,
     ...processor(),
     emulatesGuests: !hardware,
   });

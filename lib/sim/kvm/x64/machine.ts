@@ -163,7 +163,8 @@ export class X64Machine extends KvmMachine {
   /** What a vCPU must know of it. */
   get cpuOptions(): X64CpuOptions {
     const emulated = this.emulatesGuests;
-    return this.since('6.13') ? { emulated, linearBits: this.linearBits } : { emulated };
+    const taskType = this.processor === 'amd' && !emulated ? 3 : 11;
+    return this.since('6.13') ? { emulated, taskType, linearBits: this.linearBits } : { emulated, taskType };
   }
 
   /** On a shutdown an AMD processor leaves nothing that could be relied on, so KVM gives the vCPU an INIT. arch/x86/kvm/svm/svm.c, shutdown_interception */
