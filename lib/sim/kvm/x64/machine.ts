@@ -51,6 +51,7 @@ export class X64Machine extends KvmMachine {
   readonly systemManagement: boolean;
   readonly memoryKeys: number;
   readonly linearBits: 48 | 57;
+  readonly fiveLevels: boolean;
 
   constructor(profile: Profile, options: MachineOptions = {}) {
     const offered = profile.guestMemfd ? (['sw-protected'] as const) : [];
@@ -70,6 +71,7 @@ export class X64Machine extends KvmMachine {
       );
     }
     this.linearBits = options.linearBits ?? 48;
+    this.fiveLevels = options.fiveLevels ?? false;
     this.memoryKeys = options.memoryKeys ?? DEFAULT_KEYS;
     this.twoDimensionalPaging = options.twoDimensionalPaging ?? (this.technologies.size > 0 || this.hasMemfiles);
     if (!this.twoDimensionalPaging && this.technologies.size > 0) {
@@ -161,13 +163,14 @@ export class X64Machine extends KvmMachine {
   /** Between 6.4 and 6.11 only the sign bit was looked at, before and after that it is TASK_SIZE_MAX. arch/x86/include/asm/uaccess_64.h */
   override get userLimit(): bigint {
     const signOnly = this.since('6.4') && !this.since('6.12');
-    return signOnly ? (1n << 63n) - 1n : (1n << 47n) - 4096n;
+    return signOnly ? (1n << 63n) - 1n : (1n << (this.fiveLevels ? 56n : 47n)) - 4096n;
   }
 
   /** What a vCPU must know of it. */
   get cpuOptions(): X64CpuOptions {
     const emulated = this.emulatesGuests;
-    return this.since('6.13') ? { emulated, linearBits: this.linearBits } : { emulated };
+    const taskType = this.processor === 'amd' && !emulated ? 3 : 11;
+    return this.since('6.13') ? { emulated, taskType, linearBits: this.linearBits } : { emulated, taskType };
   }
 
   /** On a shutdown an AMD processor leaves nothing that could be relied on, so KVM gives the vCPU an INIT. arch/x86/kvm/svm/svm.c, shutdown_interception */
