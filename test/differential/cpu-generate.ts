@@ -203,14 +203,14 @@ export class CpuGenerator {
     return this.#code([...this.#load(0, BigInt(selector)), 0x8e, 0xd8, 0x8c, 0xd9]);
   }
 
-  /** An entry of the page tables that the code itself is reached by loses bits. Without handlers: what follows ends everything. */
+  /** An entry of the page tables that the code itself is reached by loses bits. */
   #remapped(): CpuCommand {
     const random = this.#random;
     const entry = TABLES + random.below(3) * 0x1000;
     const kept = random.pick([0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn]);
     // and dword ptr [entry], kept
     this.#queue.push(this.#code([0x81, 0x24, 0x25, ...this.#little(BigInt(entry), 4), ...this.#little(kept, 4)], 0x10));
-    return { do: 'start', mode: 64, tables: false };
+    return { do: 'start', mode: 64, tables: random.once(2) };
   }
 
   #value(): bigint {
