@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { LifecycleReport } from '../../lib/lifecycle/words.ts';
+import { nearestRelease } from '../../lib/sim/profile.ts';
 import { noKvm, privmem } from '../support/cli.ts';
 
 const reason = noKvm();
@@ -39,6 +40,21 @@ describe.skipIf(missing !== undefined)(
         expect(['kernel', 'library', 'nobody']).toContain(step.enforcedBy);
       }
     });
+
+    test.each(['unbound-first', 'guest-memfd-mmap'])(
+      '%s: the simulation of this release takes the same steps with the same outcomes',
+      (design) => {
+        const facts = (report: LifecycleReport) => {
+          const { backend: _backend, kernel: _kernel, steps, ...rest } = report;
+          return { ...rest, steps: steps.map(({ micros: _micros, ...step }) => step) };
+        };
+        const real = parsed('--design', design, '--backend', 'kvm');
+        const simulated = parsed('--design', design, '--backend', 'sim', '--release', nearestRelease(real.kernel));
+        expect([real.backend, simulated.backend]).toEqual(['kvm', 'sim']);
+        expect(real.steps.length).toBeGreaterThanOrEqual(10);
+        expect(facts(simulated)).toEqual(facts(real));
+      },
+    );
 
     test('the guest reports a value that no host write contains', () => {
       const directory = mkdtempSync(path.join(tmpdir(), 'privmem-'));
