@@ -1,8 +1,10 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { simulationOf } from '../../kernel/candidates.ts';
 import type { Backend } from '../../kernel/select.ts';
 import { DESIGNS } from '../../lifecycle/designs/index.ts';
 import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
+import { needOf } from '../../lifecycle/pairs.ts';
 import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
 import { SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../sim/profile.ts';
@@ -86,11 +88,12 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
   const { backend, technology, release, arch } = options;
   const design = options.design ?? defaultDesign(technology);
+  const need = needOf(design, technology);
   const { sys, why } = session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
-    arch,
-    simulate: release === undefined ? {} : { release },
+    arch: arch ?? (technology === 'pkvm' ? need.arch : undefined),
+    simulate: simulationOf(need, release),
   });
   const progress = process.stderr.isTTY === true && !session.json;
   const report = await runLifecycle(sys, {
