@@ -2,7 +2,7 @@
  * The intents of a lifecycle, in order. The same script runs under every design and technology; what it meets differs, and is recorded, not assumed.
  */
 import type { Mapping } from '../memory/mapping.ts';
-import { lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
+import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
 import type { Promised } from './designs/index.ts';
 import {
   convert,
@@ -18,7 +18,16 @@ import {
   initialBytes,
   neighbours,
 } from './intents-guest.ts';
-import { hostMaps, hostReads, hostWrites, kernelReads, kernelWrites, pageAt, withHostMapping } from './intents-host.ts';
+import {
+  atSlot,
+  hostMaps,
+  hostReads,
+  hostWrites,
+  kernelReads,
+  kernelWrites,
+  pageAt,
+  withHostMapping,
+} from './intents-host.ts';
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { playPinned } from './pinned.ts';
 import { playSecondFile, type StepRunner } from './second-file.ts';
@@ -185,6 +194,7 @@ class Script {
     const stage = this.#stage;
     const { promises } = stage.design;
     await this.#step('complete-with-live-mapping', promises.completeWithLiveMapping, () => this.#complete());
+    await this.#step('old-mapping-reads', 'any', () => this.#oldMappingReads());
     await this.#step('remove-mapping', 'ok', () => {
       this.#loader?.unmap();
       return { detail: "the loader's mapping is gone" };
@@ -200,6 +210,18 @@ class Script {
     this.#tampered = access.outcome === 'ok';
   }
 
+  /** What the mapping that was there before the completion reaches now. */
+  #oldMappingReads(): StepResult {
+    const stage = this.#stage;
+    stage.hostRange = { offset: 0, length: stage.size };
+    const seen = this.#loader?.readU64(0) ?? 0n;
+    const reported = { seen: hex(seen) };
+    if (seen === initialWord(0))
+      return { detail: 'the old mapping still shows the initial contents', enforcedBy: 'nobody', reported };
+    const what = seen === 0n ? 'zeros: other memory' : 'ciphertext';
+    return { detail: `the old mapping is still there and shows ${what}`, enforcedBy: 'kernel', reported };
+  }
+
   async #guestBegins(): Promise<void> {
     const stage = this.#stage;
     const { design, technology } = stage;
@@ -207,20 +229,21 @@ class Script {
       await this.#step('guest-accepts', 'ok', () => guestAccepts(stage));
     await this.#step('guest-reads-initial-contents', 'ok', () => guestReads(stage, this.#tampered));
     await this.#step('guest-writes', 'ok', () => guestWrites(stage));
-    await this.#step('host-reads-private', 'any', () => hostReadsPrivate(stage));
+    await this.#step('host-reads-private', 'any', () =>
+      hostReadsPrivate(() => withHostMapping(stage, pageAt(OWN), (mapping) => mapping.readU64(0))),
+    );
+    await this.#step('slot-reads-private', 'any', () =>
+      hostReadsPrivate(() => atSlot(stage, OWN, (mapping, at) => mapping.readU64(at))),
+    );
     await this.#step('host-writes-private', 'any', () =>
       hostWritesPrivate(stage, () =>
         withHostMapping(stage, pageAt(SPOILT), (mapping) => mapping.fill(TAMPER, { length: 8 })),
       ),
     );
-    await this.#step('vm-readv-private', 'any', () => {
-      withHostMapping(stage, pageAt(OWN), kernelReads);
-      return { detail: 'process_vm_readv pins the private page and reads', enforcedBy: 'nobody' };
-    });
+    // By the slot's own address, where a VMM would point a device at.
+    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(() => atSlot(stage, OWN, kernelReads)));
     await this.#step('io-into-private', 'any', () =>
-      hostWritesPrivate(stage, () =>
-        withHostMapping(stage, pageAt(SPOILT), (mapping) => kernelWrites(mapping, TAMPER)),
-      ),
+      hostWritesPrivate(stage, () => atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, TAMPER, at))),
     );
   }
 

@@ -44,6 +44,8 @@ export interface Memfile {
   hostMap(range: Range): Mapping;
   /** Where the host reaches a range while it is shared. One file for both kinds: the file itself. */
   sharedMap(range: Range): Mapping;
+  /** The memory at the slot's userspace_addr, once it is bound: KVM's own way to it, and every VMM's. Nobody closes it but the memfile. */
+  readonly slotMapping: Mapping | undefined;
   /** The third operation: initialisation is complete, the guest may run. */
   complete(): Done;
   /** Gives a range to the host. What becomes of its contents is the technology's affair. */

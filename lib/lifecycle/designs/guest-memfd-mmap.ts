@@ -23,6 +23,10 @@ export class MmapMemfile implements Memfile {
     this.#size = size;
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#slotMapping;
+  }
+
   get sharedFile(): GuestMemfd {
     return this.file;
   }

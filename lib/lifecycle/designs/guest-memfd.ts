@@ -34,6 +34,10 @@ export class TwoSidedMemfile implements Memfile {
     }
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#slot === undefined ? undefined : this.#sharedMapping;
+  }
+
   get sharedFile(): Memfd {
     return this.#shared;
   }

@@ -1,8 +1,7 @@
 /** A memslot whose private memory is a memfd: KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE, as the series of 2022 has it. */
-import { MemoryFaultError } from '../../kernel/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
-import { Mapping } from '../../memory/mapping.ts';
+import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
 import {
   declarePrivateMemoryRegion,
@@ -15,6 +14,7 @@ import type { BoundSlot, Done, Memfile, Range } from './design.ts';
 
 const PAGE = 4096;
 /** Above everything that a lifecycle has. */
+const PROBE_SLOT = 9;
 const PROBE_GPA = 0x2_0000_0000;
 
 export interface Region {
@@ -55,6 +55,10 @@ export class MemfdMemfile implements Memfile {
       file.close();
       throw error;
     }
+  }
+
+  get slotMapping(): Mapping | undefined {
+    return this.#bound === undefined ? undefined : this.#shared;
   }
 
   bind(slot: number, gpa: number): BoundSlot {
@@ -108,30 +112,17 @@ export class MemfdMemfile implements Memfile {
   }
 }
 
-/** Binds a file of one page to a VM: the errno by name, or undefined when it went through. */
+/** Binds a file of one page to a VM and unbinds it: the errno by name, or undefined when it went through. */
 export function probeBind(vm: Vm, file: Memfd): string | undefined {
-  const shared = Mapping.anonymous(vm.sys, PAGE);
-  try {
-    const region = kvm_userspace_memory_region_ext.encode({
-      ...{ slot: 9, flags: KVM_MEM_PRIVATE, guest_phys_addr: PROBE_GPA, memory_size: PAGE },
-      ...{ userspace_addr: shared.hva, private_fd: file.fd },
-    });
-    const asked = vm.raw.ioctl(declarePrivateMemoryRegion(), region);
-    return asked.ok ? undefined : asked.code;
-  } finally {
-    shared.close();
-  }
-}
-
-/** Whether a page of the file can still be written by the host. */
-export function canWrite(mapping: Mapping): boolean {
-  try {
-    mapping.fill(1, { length: 1 });
-    return true;
-  } catch (error) {
-    if (error instanceof MemoryFaultError) return false;
-    throw error;
-  }
+  const region = kvm_userspace_memory_region_ext.encode({
+    ...{ slot: PROBE_SLOT, flags: KVM_MEM_PRIVATE, guest_phys_addr: PROBE_GPA, memory_size: PAGE },
+    // No guest ever runs there: an address that is well formed will do.
+    ...{ userspace_addr: PAGE, private_fd: file.fd },
+  });
+  const asked = vm.raw.ioctl(declarePrivateMemoryRegion(), region);
+  if (!asked.ok) return asked.code;
+  vm.setUserMemoryRegion({ slot: PROBE_SLOT });
+  return undefined;
 }
 
 /** A VM of the type that opts in to private slots; undefined where there is none. */

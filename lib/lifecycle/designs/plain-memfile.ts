@@ -23,6 +23,10 @@ export class PlainMemfile implements Memfile {
     }
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#slot === undefined ? undefined : this.#mapping;
+  }
+
   get sharedFile(): Memfd {
     return this.file;
   }
