@@ -2,6 +2,7 @@
 /** The command line. Commands live in commands/, one file each. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addBoot } from './commands/boot.ts';
 import { addCompare } from './commands/compare.ts';
 import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
