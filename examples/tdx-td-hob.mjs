@@ -11,8 +11,7 @@ import { GuestMemory, GuestPrograms, Machine } from 'privmem/machine';
 import { KVM_VM_TYPE } from 'privmem/uapi';
 
 const PAGE = 4096;
-const RAM = 4 * 2 ** 20;
-const LOADED = 0x2_0000;
+const [RAM, LOADED] = [4 * 2 ** 20, 0x2_0000];
 const TD_HOB = 0x3_0000;
 const UNACCEPTED = { gpa: 0x10_0000, size: 16 * PAGE };
 const WINDOW = 0x20_0000;
