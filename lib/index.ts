@@ -29,6 +29,8 @@ export type { CpuidEntry } from './kvm/growing.ts';
 export { GuestMemfd } from './kvm/guest-memfd.ts';
 export { Kvm } from './kvm/kvm.ts';
 export { Memslot, type MemslotOptions } from './kvm/memslot.ts';
+export { Sev } from './kvm/sev.ts';
+export { type MemRegion, Tdx } from './kvm/tdx.ts';
 export { type RunOptions, Vcpu } from './kvm/vcpu.ts';
 export { Vm } from './kvm/vm.ts';
 export type { Msr, X64Regs, X64Sregs, X64State } from './kvm/x64-state.ts';

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { killChildren } from './child.ts';
 import { describeHost, inPackage } from './host.ts';
 import type { Item } from './item.ts';
+import { conversionItems } from './items/conversion.ts';
 import { copyItems } from './items/copies.ts';
 import { guestMemfdItems } from './items/guest-memfd.ts';
 import { ioctlItems } from './items/ioctl.ts';
@@ -20,6 +21,7 @@ const allItems = (): Item[] => [
   ...ioctlItems(),
   ...vcpuItems(),
   ...guestMemfdItems(),
+  ...conversionItems(),
   ...copyItems(),
   ...mappingItems(),
 ];

@@ -1,7 +1,7 @@
 /** What a conversion will do, decided before the first call: which pages change, by which calls, in which order. */
 
 import { discardRequest } from './backing.ts';
-import { GuestMemoryError } from './errors.ts';
+import { GuestMemoryError, type GuestMemoryFault } from './errors.ts';
 import type { Ledger } from './ledger.ts';
 import { append, checkRange, coalesce, showRange } from './ranges.ts';
 import type { Region, RegionMap } from './region.ts';
@@ -91,7 +91,7 @@ function discards(
   return { calls, kept };
 }
 
-function checkAll(what: string, ranges: readonly GuestRange[]): GuestRange[] {
+function checkAll(what: string, ranges: readonly GuestRange[]): readonly GuestRange[] {
   if (ranges.length === 0) throw new RangeError(`${what}: no range is given`);
   for (const range of ranges) checkRange(what, range);
   return coalesce(ranges);
@@ -114,7 +114,8 @@ export function makePlan(
   const skipped: Growing = [];
   const converts: PlannedCall[] = [];
   for (const range of checkAll('conversion', asked)) {
-    const action = `conversion of ${showRange(range)} to ${to}`;
+    const refuse = (kind: GuestMemoryFault, gpa: number): GuestMemoryError =>
+      new GuestMemoryError(`conversion of ${showRange(range)} to ${to}`, kind, gpa, gpa - range.gpa);
     let at = range.gpa;
     /** Without holes, from the first page that changes to the last. */
     let reach: { gpa: number; size: number } | undefined;
@@ -127,7 +128,7 @@ export function makePlan(
     };
     const hole = (end: number): void => {
       if (end <= at) return;
-      if (holes === 'refuse') throw new GuestMemoryError(action, 'hole', at, at - range.gpa);
+      if (holes === 'refuse') throw refuse('hole', at);
       append(skipped, { gpa: at, size: end - at });
       convert();
     };
@@ -139,7 +140,7 @@ export function makePlan(
         continue;
       }
       for (const { region, gpa } of byRegion(regions, run)) {
-        if (region.privateSide === undefined) throw new GuestMemoryError(action, 'one-sided', gpa, gpa - range.gpa);
+        if (region.privateSide === undefined) throw refuse('one-sided', gpa);
       }
       append(ranges, run);
       reach = { gpa: reach?.gpa ?? run.gpa, size: at - (reach?.gpa ?? run.gpa) };

@@ -21,7 +21,8 @@ export function append(list: { gpa: number; size: number }[], { gpa, size }: Gue
 }
 
 /** The same pages, in ascending order, as few ranges as can be. */
-export function coalesce(ranges: readonly GuestRange[]): GuestRange[] {
+export function coalesce(ranges: readonly GuestRange[]): readonly GuestRange[] {
+  if (ranges.length === 1) return ranges;
   const list: { gpa: number; size: number }[] = [];
   for (const range of [...ranges].sort((a, b) => a.gpa - b.gpa)) append(list, range);
   return list;

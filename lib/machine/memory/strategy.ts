@@ -2,7 +2,13 @@
 import { UnsupportedError } from '../../kernel/errors.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import { PAGE_SIZE } from '../../memory/mapping.ts';
-import { declareMemoryAttributes2, KVM_MEMORY_ATTRIBUTE, kvm_memory_attributes2 } from '../../uapi/index.ts';
+import {
+  declareMemoryAttributes2,
+  KVM_MEMORY_ATTRIBUTE,
+  KVM_SET_MEMORY_ATTRIBUTES,
+  kvm_memory_attributes,
+  kvm_memory_attributes2,
+} from '../../uapi/index.ts';
 import type { RegionMap } from './region.ts';
 import type { GuestRange, Side, Strategy } from './words.ts';
 
@@ -22,12 +28,26 @@ const bits = (side: Side): number => (side === 'private' ? PRIVATE : 0);
 /** Whether this VM has memory attributes, and so two backings for a page. */
 export const hasAttributes = (vm: Vm): boolean => (vm.memoryAttributes() & PRIVATE) !== 0;
 
+/** A 64-bit field, without a bigint in between: this is made once for each page of a guest that converts page by page. */
+function setU64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value % 2 ** 32, true);
+  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
+}
+
 function attributes(vm: Vm): Converter {
+  const argument = kvm_memory_attributes.encode();
+  const view = new DataView(argument.buffer, argument.byteOffset, argument.byteLength);
+  const { offsets } = kvm_memory_attributes;
   return {
     strategy: 'attributes',
     request: 'KVM_SET_MEMORY_ATTRIBUTES',
     perRegion: false,
-    set: ({ gpa, size }, side) => vm.setMemoryAttributes(gpa, size, bits(side)),
+    set: ({ gpa, size }, side) => {
+      setU64(view, offsets.address, gpa);
+      setU64(view, offsets.size, size);
+      setU64(view, offsets.attributes, bits(side));
+      vm.ioctl(KVM_SET_MEMORY_ATTRIBUTES, argument);
+    },
   };
 }
 

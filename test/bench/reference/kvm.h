@@ -18,12 +18,14 @@
 #define SET_REGS KVM_REQUEST(WRITE, 0x82, 144)
 #define GET_SREGS KVM_REQUEST(READ, 0x83, 312)
 #define SET_SREGS KVM_REQUEST(WRITE, 0x84, 312)
+#define SET_MEMORY_ATTRIBUTES KVM_REQUEST(WRITE, 0xd2, 32)
 #define CREATE_GUEST_MEMFD KVM_REQUEST(READ | WRITE, 0xd4, 64)
 
 #define EXIT_IO 2u
 #define EXIT_REASON_OFFSET 8
 
 #define MEM_GUEST_MEMFD 4u
+#define PRIVATE 8u
 #define GUEST_MEMFD_MMAP 1u
 #define GUEST_MEMFD_INIT_SHARED 2u
 
@@ -38,4 +40,9 @@ struct region {
 /* struct kvm_create_guest_memfd */
 struct create_guest_memfd {
   uint64_t size, flags, reserved[6];
+};
+
+/* struct kvm_memory_attributes */
+struct memory_attributes {
+  uint64_t address, size, attributes, flags;
 };

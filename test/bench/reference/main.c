@@ -29,6 +29,7 @@ static const struct {
     {"ioctl", batch_ioctl},       {"ioctl-threaded", batch_ioctl_threaded},
     {"run", batch_run},           {"run-thread", batch_run_thread},
     {"allocate", batch_allocate}, {"memslot", batch_memslot},
+    {"convert", batch_convert},   {"convert-keep", batch_convert_keep},
     {"copy-out", batch_copy_out}, {"copy-in", batch_copy_in},
     {"fill", batch_fill},         {"map", batch_map},
 };

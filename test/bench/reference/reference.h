@@ -13,6 +13,7 @@ batch_fn batch_ioctl, batch_ioctl_threaded;
 batch_fn batch_run, batch_run_thread;
 batch_fn batch_allocate;
 batch_fn batch_memslot;
+batch_fn batch_convert, batch_convert_keep;
 batch_fn batch_copy_out, batch_copy_in, batch_fill;
 batch_fn batch_map;
 
