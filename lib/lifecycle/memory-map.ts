@@ -117,10 +117,11 @@ export class MemoryMap {
   }
 
   /** From 0 to the end, without gaps. What the kernel does not tell counts as being there. */
-  runs(memfile: Memfile, faulting?: Range): readonly MemoryRun[] {
+  runs(memfile: Memfile, bound: boolean, faulting?: Range): readonly MemoryRun[] {
     let runs: MemoryRun[] = [];
     for (const { offset, length, state } of this.#runs) {
-      const file = state === 'private' ? memfile.file : memfile.sharedFile;
+      // What no slot has yet has one side: the file itself.
+      const file = state === 'private' || !bound ? memfile.file : memfile.sharedFile;
       if (file.closed) {
         runs.push({ offset, length, state: 'unbacked' });
         continue;

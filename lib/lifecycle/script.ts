@@ -4,6 +4,7 @@
 import type { Mapping } from '../memory/mapping.ts';
 import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
 import type { Promised } from './designs/index.ts';
+import { declareComplete, fillInitial, loadCopy } from './initialise.ts';
 import {
   convert,
   guestAccepts,
@@ -15,7 +16,6 @@ import {
   hostReadsPrivate,
   hostRefills,
   hostWritesPrivate,
-  initialBytes,
   neighbours,
 } from './intents-guest.ts';
 import {
@@ -31,7 +31,7 @@ import {
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { playPinned } from './pinned.ts';
 import { playSecondFile, type StepRunner } from './second-file.ts';
-import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { PAGE, type Stage } from './stage.ts';
 import { playTwoSides } from './two-sides.ts';
 
 /** Ends a lifecycle early. The ledger says which step did not go through. */
@@ -122,72 +122,22 @@ class Script {
     else if (technology.initialContents === 'copied-in') await this.#loadCopy();
   }
 
-  /** What a file holds when it is bound is no part of a launch: what is to be measured, the host has to give once more. */
   async #loadCopy(): Promise<void> {
-    const stage = this.#stage;
-    await this.#step('load-copy', 'ok', () => {
-      const copy = stage.needMemfile().sharedMap({ offset: 0, length: stage.size });
-      try {
-        copy.write(0, initialBytes(stage));
-        return { detail: `the host gives the contents once more; ${this.#copyIn(copy)}` };
-      } finally {
-        copy.close();
-      }
-    });
+    await this.#step('load-copy', 'ok', () => loadCopy(this.#stage));
   }
 
-  /** The launch takes all contents into private pages. */
-  #copyIn(source: Mapping): string {
-    const stage = this.#stage;
-    const { design, size } = stage;
-    const memfile = stage.needMemfile();
-    const all = { offset: 0, length: size };
-    if (memfile.setState !== undefined) memfile.setState(all, 'private');
-    else if (!design.fillsBeforeBind) memfile.file.allocate(0, size);
-    stage.map.set(all, 'private');
-    const hva = design.convertsInPlace ? 0 : source.hva;
-    stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
-    if (design.convertsInPlace) return `made part of the launch where they lie; ${stage.heldText()}`;
-    // The guest would find the host's copy there as soon as it shares a page.
-    memfile.sharedFile.punchHole(0, size);
-    return `copied into private pages by the launch, the host's copy discarded; ${stage.heldText()}`;
-  }
-
-  /** Initial contents, the way that design and technology have for it. */
   async #fill(): Promise<void> {
-    const stage = this.#stage;
-    const { design, technology, size } = stage;
-    await this.#step('fill', 'ok', () => {
-      const memfile = stage.needMemfile();
-      const all = { offset: 0, length: size };
-      const loader = design.fillsBeforeBind ? memfile.hostMap(all) : memfile.sharedMap(all);
-      this.#loader = loader;
-      loader.write(0, initialBytes(stage));
-      const where =
-        memfile.sharedFile === memfile.file || design.fillsBeforeBind ? 'a mapping' : 'a mapping of the shared side';
-      const held = (): string => stage.heldText();
-      const written = `initial contents written through ${where}`;
-      switch (technology.initialContents) {
-        case 'encrypted-in-place':
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva: loader.hva });
-          stage.map.set(all, 'private');
-          return { detail: `${written}, and encrypted where they lie (REG_REGION, LAUNCH_UPDATE_DATA); ${held()}` };
-        case 'copied-in':
-          if (design.fillsBeforeBind) return { detail: `${written}; ${held()}` };
-          return { detail: `${written}, and ${this.#copyIn(loader)}` };
-        default:
-          return { detail: `${written}; ${held()}` };
-      }
-    });
+    await this.#step('fill', 'ok', () =>
+      fillInitial(this.#stage, (loader) => {
+        this.#loader = loader;
+      }),
+    );
   }
 
   #complete(): StepResult {
-    const stage = this.#stage;
-    const { detail, enforcedBy } = stage.needMemfile().complete();
-    const finished = stage.needGuarded().finish(stage.needVcpu());
-    if (stage.design.convertsInPlace) stage.map.set({ offset: 0, length: stage.size }, 'private');
+    const result = declareComplete(this.#stage);
     this.#completed = true;
-    return { detail: `${finished}; ${detail}`, enforcedBy };
+    return result;
   }
 
   async #initialise(): Promise<void> {

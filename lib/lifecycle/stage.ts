@@ -51,6 +51,7 @@ export class Stage {
   #vcpu: Vcpu | undefined;
   #agent: Agent | undefined;
   #carriedOut: Done | undefined;
+  #bound = false;
 
   constructor(kvm: Kvm, design: Design, technology: Technology, options: StageOptions) {
     this.kvm = kvm;
@@ -109,10 +110,11 @@ export class Stage {
     return this.#boot.detail;
   }
 
-  bind(): BoundSlot {
+  bind(slot = PRIVATE_SLOT): BoundSlot {
     const memfile = this.needMemfile();
-    const bound = memfile.bind(PRIVATE_SLOT, PRIVATE_GPA);
+    const bound = memfile.bind(slot, PRIVATE_GPA);
     this.map.set({ offset: 0, length: this.size }, memfile.startsAs);
+    this.#bound = true;
     return bound;
   }
 
@@ -239,7 +241,7 @@ export class Stage {
 
   /** The memfile as it is, with the place that faulted; undefined while there is none. */
   memory(faulting?: Range): readonly MemoryRun[] | undefined {
-    return this.memfile === undefined ? undefined : this.map.runs(this.memfile, faulting);
+    return this.memfile === undefined ? undefined : this.map.runs(this.memfile, this.#bound, faulting);
   }
 
   /** Closes whatever is open, in the order that every technology allows. */

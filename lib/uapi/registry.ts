@@ -95,18 +95,15 @@ function flexibleLength(layout: Layout): ((bytes: Uint8Array) => number) | undef
   return layout.flexible?.count === undefined ? undefined : (bytes) => layout.lengthOf(bytes);
 }
 
-/**
- * Declares a request. Declaring the same name and number again replaces the old declaration; two names may share a number (a number
- * that an unmerged series quotes may belong to something else in a merged kernel), then the kind of descriptor decides.
- */
-export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
+/** Describes a request without making it known: for one whose number is another's in the kernels that are not patched. */
+export function makeIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
   const { arg } = declaration;
   const layout = isLayout(arg) ? arg : undefined;
   const travels =
     declaration.travels ??
     ({ none: 'in', write: 'in', read: 'out', 'read-write': 'in-out' } as const)[declaration.direction];
   const realLength = declaration.realLength ?? (layout === undefined ? undefined : flexibleLength(layout));
-  const ioctl: Ioctl = {
+  return {
     name,
     request: requestNumber(declaration, layout),
     on: typeof declaration.on === 'string' ? [declaration.on] : declaration.on,
@@ -126,7 +123,15 @@ export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl 
     ...(realLength === undefined ? {} : { realLength }),
     since: declaration.since ?? 'declared by the user',
   };
-  if (layout !== undefined) defineLayout(layout);
+}
+
+/**
+ * Declares a request. Declaring the same name and number again replaces the old declaration; two names may share a number (a number
+ * that an unmerged series quotes may belong to something else in a merged kernel), then the kind of descriptor decides.
+ */
+export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
+  const ioctl = makeIoctl(name, declaration);
+  if (ioctl.arg.kind === 'struct') defineLayout(ioctl.arg.layout);
   const key = keyOf(name, ioctl.arch);
   const old = byName.get(key);
   if (old !== undefined) {

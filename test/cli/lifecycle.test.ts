@@ -127,12 +127,22 @@ describe.skipIf(missing !== undefined)(
     test.each([
       ['--design', 'in-place', 4],
       ['--design', 'nonsense', 2],
-      ['--technology', 'tdx', 4],
       ['--technology', 'nonsense', 2],
     ])('%s %s ends with %i and says so', (option, value, status) => {
       const ended = privmem('lifecycle', option, value);
       expect(ended).toMatchObject({ status, stdout: '' });
       expect(ended.stderr).toContain(value);
+    });
+
+    test('a technology that this host lacks ends with 4 where the real kernel is asked for, and is simulated otherwise', () => {
+      const real = privmem('lifecycle', '--technology', 'tdx', '--backend', 'kvm');
+      expect([real.status, real.stdout]).toEqual([4, '']);
+      expect(real.stderr).toMatch(/technology tdx: .*KVM_X86_TDX_VM/);
+      const any = privmem('lifecycle', '--technology', 'tdx', '--size', '64K');
+      expect([any.status, /backend sim .*the real one cannot do this: technology tdx/.test(any.stdout)]).toEqual([
+        0,
+        true,
+      ]);
     });
   },
 );

@@ -45,13 +45,25 @@ describe('lifecycle --backend sim', () => {
     expect(privmem('lifecycle', '--backend', 'sim', '--release', '5.4').status).toBe(2);
   });
 
-  test('what nobody carries out yet is unsupported, as text and as JSON', () => {
-    const plain = privmem('lifecycle', '--backend', 'sim', '--technology', 'tdx');
+  test('a technology that this host lacks is simulated, and why is said', () => {
+    const { status, stdout } = privmem('lifecycle', '--technology', 'tdx', '--size', '64K', '--backend', 'sim');
+    expect([status, /technology tdx, backend sim/.test(stdout)]).toEqual([0, true]);
+    const json = privmem('lifecycle', '--technology', 'pkvm', '--size', '64K', '--json', '--backend', 'sim');
+    expect(json.status).toBe(0);
+    expect(JSON.parse(json.stdout)).toMatchObject({ backend: 'sim', arch: 'arm64', technology: 'pkvm', passed: true });
+  });
+
+  test('a pair without a meaning is unsupported, as text and as JSON', () => {
+    const pair = ['--design', 'in-place', '--technology', 'none', '--backend', 'sim'];
+    const plain = privmem('lifecycle', ...pair);
     expect(plain).toMatchObject({ status: 4, stdout: '' });
-    expect(plain.stderr).toMatch(/not supported here: technology tdx: .*\nnext step: /);
-    const json = privmem('lifecycle', '--backend', 'sim', '--technology', 'tdx', '--json');
+    expect(plain.stderr).toMatch(/not supported here: design in-place with technology none: .*EINVAL.*\nnext step: /);
+    const json = privmem('lifecycle', ...pair, '--json');
     expect(json.status).toBe(4);
-    expect(JSON.parse(json.stdout)).toMatchObject({ unsupported: true, missing: 'technology tdx' });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      unsupported: true,
+      missing: 'design in-place with technology none',
+    });
   });
 });
 

@@ -162,7 +162,7 @@ describeKvm(
     const run = (options: Parameters<typeof runLifecycle>[1]): Promise<LifecycleReport> =>
       runLifecycle(sys, { size: SIZE, ...options });
 
-    it('closes everything, at whichever step it is interrupted', async () => {
+    it('closes everything, at whichever step it is interrupted', { timeout: 180_000 }, async () => {
       const { steps } = await run({});
       const before = hostState(sys);
       for (const { name } of steps.slice(0, -2)) {

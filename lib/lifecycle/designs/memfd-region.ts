@@ -1,15 +1,17 @@
 /** A memslot whose private memory is a memfd: KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE, as the series of 2022 has it. */
+
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
 import {
-  declarePrivateMemoryRegion,
   KVM_MEM_PRIVATE,
   KVM_VM_TYPE,
   kvm_userspace_memory_region_ext,
   MFD_INACCESSIBLE,
+  privateMemoryRegion,
 } from '../../uapi/index.ts';
+import { notBound } from '../words.ts';
 import type { BoundSlot, Done, Memfile, Range } from './design.ts';
 
 const PAGE = 4096;
@@ -27,7 +29,7 @@ export interface Region {
 
 export function setPrivateRegion(vm: Vm, { slot, gpa, size, hva, fd }: Region): void {
   const region = { slot, flags: KVM_MEM_PRIVATE, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };
-  vm.ioctl(declarePrivateMemoryRegion(), kvm_userspace_memory_region_ext.encode({ ...region, private_fd: fd }));
+  vm.ioctl(privateMemoryRegion, kvm_userspace_memory_region_ext.encode({ ...region, private_fd: fd }));
 }
 
 /** A memfd beside anonymous memory. Pages that the file holds are private; the rest of the slot is the memory. */
@@ -72,7 +74,7 @@ export class MemfdMemfile implements Memfile {
   }
 
   bindElsewhere(other: Vm, fd = this.file.fd): void {
-    if (this.#bound === undefined) throw new Error('bind to the own VM comes first');
+    if (this.#bound === undefined) throw notBound();
     setPrivateRegion(other, this.#region(this.#bound.slot, this.#bound.gpa, fd));
   }
 
@@ -119,9 +121,10 @@ export function probeBind(vm: Vm, file: Memfd): string | undefined {
     // No guest ever runs there: an address that is well formed will do.
     ...{ userspace_addr: PAGE, private_fd: file.fd },
   });
-  const asked = vm.raw.ioctl(declarePrivateMemoryRegion(), region);
+  const asked = vm.raw.ioctl(privateMemoryRegion, region);
   if (!asked.ok) return asked.code;
-  vm.setUserMemoryRegion({ slot: PROBE_SLOT });
+  // Best effort: a kernel that only said yes has no such slot.
+  vm.raw.setUserMemoryRegion({ slot: PROBE_SLOT });
   return undefined;
 }
 
