@@ -4,6 +4,7 @@ import { Pipe } from '../memory/pipe.ts';
 import type { Range } from './designs/index.ts';
 import type { StepResult } from './ledger.ts';
 import { PAGE, type Stage } from './stage.ts';
+import { notBound } from './words.ts';
 
 /** A host access that the discussion wants to see refused at this moment. */
 export function withHostMapping<T>(stage: Stage, range: Range, body: (mapping: Mapping) => T): T {
@@ -19,7 +20,7 @@ export function withHostMapping<T>(stage: Stage, range: Range, body: (mapping: M
 /** Access at the slot's userspace_addr, which every VMM has, and no design hands out. */
 export function atSlot<T>(stage: Stage, offset: number, body: (mapping: Mapping, offset: number) => T): T {
   const mapping = stage.needMemfile().slotMapping;
-  if (mapping === undefined) throw new Error('the memfile is not bound');
+  if (mapping === undefined) throw notBound();
   stage.hostRange = { offset: 0, length: stage.size };
   return body(mapping, offset);
 }

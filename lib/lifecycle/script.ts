@@ -4,6 +4,7 @@
 import type { Mapping } from '../memory/mapping.ts';
 import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
 import type { Promised } from './designs/index.ts';
+import { declareComplete, fillInitial } from './initialise.ts';
 import {
   convert,
   guestAccepts,
@@ -15,7 +16,6 @@ import {
   hostReadsPrivate,
   hostRefills,
   hostWritesPrivate,
-  initialBytes,
   neighbours,
 } from './intents-guest.ts';
 import {
@@ -31,7 +31,7 @@ import {
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { playPinned } from './pinned.ts';
 import { playSecondFile, type StepRunner } from './second-file.ts';
-import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { PAGE, type Stage } from './stage.ts';
 import { playTwoSides } from './two-sides.ts';
 
 /** Ends a lifecycle early. The ledger says which step did not go through. */
@@ -121,50 +121,18 @@ class Script {
     if (!design.fillsBeforeBind) await this.#fill();
   }
 
-  /** Initial contents, the way that design and technology have for it. */
   async #fill(): Promise<void> {
-    const stage = this.#stage;
-    const { design, technology, size } = stage;
-    await this.#step('fill', 'ok', () => {
-      const memfile = stage.needMemfile();
-      const all = { offset: 0, length: size };
-      const loader = design.fillsBeforeBind ? memfile.hostMap(all) : memfile.sharedMap(all);
-      this.#loader = loader;
-      loader.write(0, initialBytes(stage));
-      const where =
-        memfile.sharedFile === memfile.file || design.fillsBeforeBind ? 'a mapping' : 'a mapping of the shared side';
-      const held = (): string => stage.heldText();
-      const written = `initial contents written through ${where}`;
-      switch (technology.initialContents) {
-        case 'encrypted-in-place':
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva: loader.hva });
-          stage.map.set(all, 'private');
-          return { detail: `${written}, and encrypted where they lie (REG_REGION, LAUNCH_UPDATE_DATA); ${held()}` };
-        case 'copied-in': {
-          memfile.setState?.(all, 'private');
-          stage.map.set(all, 'private');
-          const hva = design.convertsInPlace ? 0 : loader.hva;
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
-          // The guest would find the host's copy there as soon as it shares a page.
-          if (!design.convertsInPlace) memfile.sharedFile.punchHole(0, size);
-          const how = design.convertsInPlace
-            ? 'made part of the launch where they lie'
-            : "copied into private pages by the launch, the host's copy discarded";
-          return { detail: `${written}, and ${how}; ${held()}` };
-        }
-        default:
-          return { detail: `${written}; ${held()}` };
-      }
-    });
+    await this.#step('fill', 'ok', () =>
+      fillInitial(this.#stage, (loader) => {
+        this.#loader = loader;
+      }),
+    );
   }
 
   #complete(): StepResult {
-    const stage = this.#stage;
-    const { detail, enforcedBy } = stage.needMemfile().complete();
-    const finished = stage.needGuarded().finish(stage.needVcpu());
-    if (stage.design.convertsInPlace) stage.map.set({ offset: 0, length: stage.size }, 'private');
+    const result = declareComplete(this.#stage);
     this.#completed = true;
-    return { detail: `${finished}; ${detail}`, enforcedBy };
+    return result;
   }
 
   async #initialise(): Promise<void> {

@@ -109,9 +109,9 @@ export class Stage {
     return this.#boot.detail;
   }
 
-  bind(): BoundSlot {
+  bind(slot = PRIVATE_SLOT): BoundSlot {
     const memfile = this.needMemfile();
-    const bound = memfile.bind(PRIVATE_SLOT, PRIVATE_GPA);
+    const bound = memfile.bind(slot, PRIVATE_GPA);
     this.map.set({ offset: 0, length: this.size }, memfile.startsAs);
     return bound;
   }

@@ -1,4 +1,5 @@
 /** A memslot whose private memory is a memfd: KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE, as the series of 2022 has it. */
+
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
@@ -10,6 +11,7 @@ import {
   kvm_userspace_memory_region_ext,
   MFD_INACCESSIBLE,
 } from '../../uapi/index.ts';
+import { notBound } from '../words.ts';
 import type { BoundSlot, Done, Memfile, Range } from './design.ts';
 
 const PAGE = 4096;
@@ -72,7 +74,7 @@ export class MemfdMemfile implements Memfile {
   }
 
   bindElsewhere(other: Vm, fd = this.file.fd): void {
-    if (this.#bound === undefined) throw new Error('bind to the own VM comes first');
+    if (this.#bound === undefined) throw notBound();
     setPrivateRegion(other, this.#region(this.#bound.slot, this.#bound.gpa, fd));
   }
 

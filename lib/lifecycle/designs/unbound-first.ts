@@ -65,7 +65,7 @@ class UnboundFirstMemfile implements Memfile {
   }
 
   bind(slot: number, gpa: number): BoundSlot {
-    this.#refuse(this.#phase === 'unbound', 'bind', 'the file is bound already');
+    // That it is bound once only is the kernel's rule: the place is taken.
     const bound = this.#inner.bind(slot, gpa);
     this.#phase = 'bound';
     return bound;
