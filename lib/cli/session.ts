@@ -42,8 +42,22 @@ export class Session {
     return file.sink;
   }
 
-  selectKernel(options: Omit<SelectOptions, 'trace'> & { readonly backend: Backend }): Selection {
-    return selectKernel({ ...options, trace: this.#trace });
+  /** Where --trace sends calls, and `watch` too if there is one; undefined when nobody wants to know. */
+  traceTo(watch?: TraceSink): TraceSink | undefined {
+    const asked = this.#trace;
+    if (asked === undefined || watch === undefined) return asked ?? watch;
+    return (record) => {
+      asked(record);
+      watch(record);
+    };
+  }
+
+  /** `watch` gets every call, whether or not a trace is asked for. */
+  selectKernel(
+    options: Omit<SelectOptions, 'trace'> & { readonly backend: Backend; readonly watch?: TraceSink | undefined },
+  ): Selection {
+    const { watch, ...rest } = options;
+    return selectKernel({ ...rest, trace: this.traceTo(watch) });
   }
 
   /** A line for people: on stdout, or on stderr when stdout carries the JSON document. */

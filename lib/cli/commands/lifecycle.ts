@@ -7,8 +7,12 @@ import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/
 import { needOf } from '../../lifecycle/pairs.ts';
 import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
+import { microsText, outcomeOf } from '../../report/findings.ts';
+import { reportPage } from '../../report/page.ts';
+import { runOfLifecycle } from '../../report/run.ts';
 import { SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
+import { CallLines, commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
 
@@ -19,6 +23,7 @@ interface LifecycleCommandOptions extends CommonOptions {
   readonly size: number;
   readonly release?: SimRelease;
   readonly arch?: SimArch;
+  readonly report?: string;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -31,12 +36,9 @@ export function parseSize(text: string): number {
   return Number(match[1]) * unit;
 }
 
-const micros = (value: number): string =>
-  value < 10_000 ? `${value.toFixed(0)} µs` : `${(value / 1000).toFixed(1)} ms`;
-
 function outcomeText(session: Session, step: Step): string {
   const { paint } = session.style;
-  const text = [step.outcome, step.errno ?? step.fault?.split(' ')[0]].filter(Boolean).join(' ');
+  const text = outcomeOf(step);
   if (!step.expected) return paint('red', `${text} !`);
   return paint(step.outcome === 'ok' ? 'green' : 'yellow', text);
 }
@@ -54,7 +56,7 @@ function show(session: Session, report: LifecycleReport, why: string): void {
     outcomeText(session, step),
     step.enforcedBy,
     String(step.calls),
-    micros(step.micros),
+    microsText(step.micros),
     [
       step.detail,
       ...Object.entries(step.reported ?? {}).map(([name, value]) => `${name} ${paint('cyan', value)}`),
@@ -87,6 +89,8 @@ function show(session: Session, report: LifecycleReport, why: string): void {
 
 async function carryOut(session: Session, options: LifecycleCommandOptions): Promise<number> {
   const { backend, technology, release, arch } = options;
+  const page = options.report === undefined ? undefined : new ReportFile(options.report);
+  const calls = page === undefined ? undefined : new CallLines();
   const design = options.design ?? defaultDesign(technology);
   const need = needOf(design, technology);
   const { sys, why } = session.selectKernel({
@@ -94,6 +98,7 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
     arch: arch ?? (technology === 'pkvm' ? need.arch : undefined),
     simulate: simulationOf(need, release),
+    watch: calls?.sink,
   });
   const progress = process.stderr.isTTY === true && !session.json;
   const report = await runLifecycle(sys, {
@@ -102,11 +107,17 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
     size: options.size,
     signal: session.interrupt,
     onStepStart: (name) => {
+      calls?.nextStep();
       if (progress) process.stderr.write(`\r\u001b[K${name} …`);
     },
   }).finally(() => {
     if (progress) process.stderr.write('\r\u001b[K');
   });
+  if (page !== undefined) {
+    const title = `Lifecycle: design ${report.design}, technology ${report.technology}`;
+    page.write(reportPage({ title, runs: [runOfLifecycle(report, calls?.lines)], command: commandLine() }));
+    process.stderr.write(`report: ${page.path}\n`);
+  }
   if (session.json) session.document(report);
   else show(session, report, why);
   return report.passed ? EXIT.done : EXIT.failed;
@@ -127,6 +138,7 @@ export function addLifecycle(program: Command): void {
     .addOption(new Option('--release <version>', 'the kernel that a simulation imitates').choices(SIM_RELEASES))
     .addOption(new Option('--arch <name>', 'the architecture of the kernel: default any').choices(SIM_ARCHES))
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 21)
+    .option('--report <file>', 'a page of HTML: the memory over time, with steps and calls')
     .option('--json', 'one JSON document on stdout, everything else on stderr')
     .option('--trace [file]', 'every system call: lines on stderr, or JSON lines into --trace=FILE')
     .action((options: LifecycleCommandOptions) => runInSession(options, (session) => carryOut(session, options)));
