@@ -2,6 +2,7 @@
 /** The command line. Commands live in commands/, one file each. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addCompare } from './commands/compare.ts';
 import { addConformance } from './commands/conformance.ts';
 import { addLifecycle } from './commands/lifecycle.ts';
 import { addProbe } from './commands/probe.ts';
@@ -27,6 +28,7 @@ function build(): Command {
     .exitOverride();
   addProbe(program);
   addLifecycle(program);
+  addCompare(program);
   addConformance(program);
   addVm(program);
   addTrace(program);

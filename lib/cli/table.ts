@@ -6,18 +6,18 @@ export interface Column {
 }
 
 /** Visible width: escape sequences for colours take no room. */
-const width = (text: string): number => text.replace(ESCAPES, '').length;
+export const visibleWidth = (text: string): number => text.replace(ESCAPES, '').length;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence starts with one.
 const ESCAPES = /\u001b\[[0-9;]*m/g;
 
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
   const all = [columns.map(({ title }) => title), ...rows];
-  const widths = columns.map((_, i) => Math.max(...all.map((row) => width(row[i] ?? ''))));
+  const widths = columns.map((_, i) => Math.max(...all.map((row) => visibleWidth(row[i] ?? ''))));
   return all.map((row) =>
     columns
       .map(({ align }, i) => {
         const cell = row[i] ?? '';
-        const fill = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(cell)));
+        const fill = ' '.repeat(Math.max(0, (widths[i] ?? 0) - visibleWidth(cell)));
         return align === 'right' ? fill + cell : cell + fill;
       })
       .join('  ')

@@ -50,3 +50,5 @@ export const outcomeOf = ({ outcome, errno, fault }: Step): string =>
 
 export const microsText = (value: number): string =>
   value < 10_000 ? `${value.toFixed(0)} µs` : `${(value / 1000).toFixed(1)} ms`;
+
+export const callsText = (count: number): string => `${count} call${count === 1 ? '' : 's'}`;

@@ -1,6 +1,6 @@
 /** Each step in words: the list that the strip points into, and what is read in print. */
 import type { Step } from '../lifecycle/words.ts';
-import { FINDINGS, findingOf, microsText, outcomeOf } from './findings.ts';
+import { callsText, FINDINGS, findingOf, microsText, outcomeOf } from './findings.ts';
 import { html, type Markup } from './html.ts';
 import type { ReportRun } from './run.ts';
 import { STATES, stepId } from './strip.ts';
@@ -10,9 +10,9 @@ const MOST_CALLS = 200;
 
 function calls(step: Step, lines: readonly string[] | undefined): Markup {
   const shown = lines?.slice(0, MOST_CALLS) ?? [];
-  if (shown.length === 0) return html`<p class="calls">${step.calls} calls</p>`;
+  if (shown.length === 0) return html`<p class="calls">${callsText(step.calls)}</p>`;
   const left = step.calls - shown.length;
-  return html`<details><summary>${step.calls} calls</summary><pre tabindex="0">${shown.join('\n')}${
+  return html`<details><summary>${callsText(step.calls)}</summary><pre tabindex="0">${shown.join('\n')}${
     left > 0 && `\n… and ${left} more`
   }</pre></details>`;
 }

@@ -1,6 +1,6 @@
 /** The memory over time: pages downwards, steps to the right; under it, aligned, what each step came to. */
 import type { MemoryState, Step } from '../lifecycle/words.ts';
-import { FINDINGS, findingOf, outcomeOf } from './findings.ts';
+import { callsText, FINDINGS, findingOf, outcomeOf } from './findings.ts';
 import { html, type Markup } from './html.ts';
 import { type ReportRun, runId, type Segment, segmentName, segmentsOf, stateOf } from './run.ts';
 
@@ -59,7 +59,7 @@ export function strip(run: ReportRun): Markup {
 <table class="strip" aria-label="Memory over time: ${design} with ${technology}. Arrow keys move, Enter goes to the step.">
 <thead><tr><th scope="row">state</th>${spans(steps).map(
     ({ state, length }) =>
-      html`<th scope="colgroup" colspan="${length}" class="state s-${state}"><span>${state}</span></th>`,
+      html`<th scope="colgroup" colspan="${length}" class="state s-${state}" title="${state}"><span>${state}</span></th>`,
   )}</tr></thead>
 <tbody>${rows}</tbody>
 <tbody class="below">
@@ -73,7 +73,7 @@ ${stepRow('outcome', steps, (step, i) => {
   return html`<td data-step="${i}" class="f-${findingOf(step)}" aria-label="${step.name}: ${outcomeOf(step)}, ${meaning}${promised}">${letter}${!step.expected && html`<b>!</b>`}</td>`;
 })}
 ${stepRow('enforced by', steps, (step, i) => html`<td data-step="${i}" class="e-${step.enforcedBy}" aria-label="${step.name}: enforced by ${step.enforcedBy}">${step.enforcedBy.slice(0, 1)}</td>`)}
-${stepRow('calls', steps, (step, i) => html`<td data-step="${i}" class="calls" aria-label="${step.name}: ${step.calls} calls">${step.calls}</td>`)}
+${stepRow('calls', steps, (step, i) => html`<td data-step="${i}" class="calls" aria-label="${step.name}: ${callsText(step.calls)}">${step.calls}</td>`)}
 <tr class="names"><th scope="row">intent</th>${steps.map(
     (step, i) => html`<td data-step="${i}" class="name"><span>${step.name}</span></td>`,
   )}</tr>

@@ -26,7 +26,7 @@ h2 { font-size: 1.1rem; margin: 1.8rem 0 .3rem; }
 h3 { font-size: .95rem; margin: 0 0 .15rem; }
 p { margin: .15rem 0 .4rem; }
 a { color: var(--link); }
-code, pre, .names, .calls, .strip td { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; }
+code, pre, .names td, .calls, .strip td { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; }
 .soft, .facts, .hint, .mem, p.calls { color: var(--soft); font-size: .87rem; }
 .good { color: var(--good); } .bad, .not { color: var(--bad); }
 :focus-visible { outline: 3px solid var(--here); outline-offset: -2px; }
@@ -50,14 +50,16 @@ table { border-collapse: collapse; }
 .strip td.here { box-shadow: inset 2px 0 0 var(--here), inset -2px 0 0 var(--here); }
 .strip .number a { text-decoration: none; }
 .unexpected, .unexpected a { color: var(--bad); font-weight: 700; }
-.names td { vertical-align: top; height: 1px; }
+.strip .state:last-child { overflow: visible; }
+.names td, .strip .names th { vertical-align: top; }
+.strip .names th { padding-top: .3rem; }
 .names span { writing-mode: vertical-rl; padding: .3rem 0; white-space: nowrap; color: var(--soft); }
 .names td.here span { color: var(--ink); font-weight: 600; }
 .f-refused, .f-done, .e-kernel { color: var(--good); } .f-convention, .e-library { color: var(--warn); } .f-nobody, .f-fault, .e-nobody { color: var(--bad); }
 .f-lost { color: var(--cool); } .f-unsupported { color: var(--soft); }
 .strip .below td { font-weight: 600; } .strip .below td.calls, .strip .below td.name { font-weight: 400; color: var(--soft); }
 
-.panel { margin: .4rem 0 .8rem; padding: .6rem .9rem; min-height: 8.4rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
+.panel { position: sticky; bottom: 0; max-height: 45vh; overflow: auto; margin: .4rem 0 .8rem; padding: .6rem .9rem; min-height: 8.4rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
 .panel pre { max-height: 16rem; }
 .panel:empty { display: none; }
 .where { font-weight: 600; }
@@ -98,6 +100,7 @@ summary { cursor: pointer; font-size: .87rem; color: var(--link); }
   .scroll { overflow: visible; }
   .m, .state { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .strip td.here, .matrix a[aria-current] { box-shadow: none; }
+  .names td.here span { color: var(--soft); font-weight: 400; }
   .strip td.m { border: 1px solid #777; }
   .strip th, .strip td { font-size: 7.5pt; min-width: 1.35rem; }
   .steps { grid-template-columns: 1fr 1fr; }
