@@ -108,7 +108,7 @@ export function storyText(story: Story, { style: { paint }, width }: Screen): st
   for (const step of story.steps) {
     lines.push('', paint('bold', plain(step.title)));
     for (const [label, text] of step.lines) {
-      const [first = '', ...rest] = fold(`${label}: ${plain(text)}`, width, '  ');
+      const [first = '', ...rest] = fold(`${label}: ${plain(text)}`, width - 2, '  ');
       lines.push(first.replace(`${label}:`, paint('cyan', `${label}:`)), ...rest.map((more) => `  ${more}`));
     }
   }

@@ -56,7 +56,7 @@ const SHOWN: Readonly<Record<Finding, string>> = {
   convention: 'the worry is met by convention only.',
   fault: 'the worry is met at the access: it faults, and the process that tried is told.',
   lost: 'the contents do not survive this step. Whoever needs them has to copy them first.',
-  nobody: 'what the worry is about happens here, unhindered.',
+  nobody: 'it goes through, and nothing on this kernel stands in its way.',
   unsupported: 'this kernel cannot answer.',
 };
 
@@ -69,6 +69,8 @@ function shown(step: Step): string {
   }
   if (findingOf(step) === 'done' && step.enforcedBy === 'library')
     return 'it goes through, and the rule behind it is kept by this library only.';
+  if (findingOf(step) === 'nobody' && step.calls === 0)
+    return 'no call was made, because the kernel has no operation for it: nothing checks what the mail wants checked.';
   return SHOWN[findingOf(step)];
 }
 
