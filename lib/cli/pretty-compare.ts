@@ -53,17 +53,25 @@ function legend(runs: readonly ReportRun[], { style: { paint }, width }: Screen)
   return [...fold(`${parts.join('; ')}.`, width), ...fold(`${unique(places).join('; ')}.`, width)];
 }
 
+/** With so many pairs, only what the last kernel said of each is shown. */
+const MANY = 7;
+
+/** `simulation: …` of `this host: …; simulation: …`. */
+const lastReason = (reason: string): string => reason.slice(reason.lastIndexOf('; simulation: ')).replace(/^; /, '');
+
 /** Reasons, each once, with the pairs that it is of. */
 function missing(runs: readonly ReportRun[], { style: { paint }, width }: Screen): string[] {
-  const reasons = groupBy(
-    runs.filter(({ supported }) => !supported),
-    ({ reason }) => reason ?? 'no reason was given',
-  );
+  const lost = runs.filter(({ supported }) => !supported);
+  const many = lost.length > MANY;
+  const reasons = groupBy(lost, ({ reason = 'no reason was given' }) => (many ? lastReason(reason) : reason));
   const lines: string[] = [];
   for (const [reason, pairs] of reasons) {
     const names = pairs.map(({ design, technology }) => `${design} × ${technology}`).join(', ');
-    lines.push(...fold(names, width, '  ').map((text) => paint('dim', text)), ...fold(plain(reason), width, '    '));
+    lines.push(...fold(names, width - 2).map((text) => `  ${paint('dim', text)}`));
+    lines.push(...fold(plain(reason), width, '    '));
   }
+  if (many)
+    lines.push('', ...fold('Every kernel that was asked: --design or --technology for some, --json for all.', width));
   return lines.length === 0 ? [] : ['', paint('bold', 'not carried out'), ...lines];
 }
 

@@ -62,6 +62,11 @@ const ONE_VM: Worry = {
   text: 'a file should be bound to one VM, or at least to one technology, and its rules should follow from that.',
 };
 
+const NOTIFIER: Worry = {
+  who: 'Peng',
+  text: 'the flow can stay alike for different uses, with different flags at bind; the callbacks between the file and its consumers can be shared by all of them.',
+};
+
 export const INTENTS: Readonly<Record<string, Intent>> = {
   create: { tries: 'A VM and the memfile are made.', worry: FIRST_STATE },
   'host-access-before-bind': {
@@ -70,8 +75,11 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
   },
   share: { tries: "An ordinary memfd, sealed against changes of size, becomes the guest's shared memory." },
   bind: { tries: 'A memslot ties the file to the VM.', worry: WHAT_BIND_DOES },
-  'bind-non-empty': { tries: 'A file that holds data is bound.', worry: NON_EMPTY },
   'bind-to-second-vm': { tries: 'Another VM asks for the same file.', worry: ONE_VM },
+  'host-maps-after-bind': { tries: 'The host maps the bound file.', worry: WHAT_BIND_DOES },
+  'host-reads-after-bind': { tries: 'The host reads through such a mapping.', worry: WHAT_BIND_DOES },
+  'host-writes-after-bind': { tries: 'The host writes through such a mapping.', worry: WHAT_BIND_DOES },
+  'launch-start': { tries: "The technology's launch begins.", worry: COMPLETE },
   fill: { tries: 'The host puts the initial contents where the guest will look for them.', worry: WHAT_BIND_DOES },
   'complete-with-live-mapping': {
     tries: 'Completion is declared while the loader still maps the file.',
@@ -83,14 +91,28 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
   'guest-accepts': { tries: 'The guest takes its private memory over and carries the initial contents there.' },
   'guest-reads-initial-contents': { tries: 'The guest adds up every word of its memory.', worry: NON_EMPTY },
   'guest-writes': { tries: 'The guest stores a value that the host never had, and reads it back.' },
+  'host-reads-private': { tries: 'The host reads a page that the guest holds private.', worry: COMPLETE },
+  'host-writes-private': { tries: 'The host writes into a private page; the guest looks at it.', worry: COMPLETE },
+  'vm-readv-private': { tries: 'The kernel reads a private page for the host: process_vm_readv.', worry: ONE_FILE },
+  'io-into-private': { tries: 'Ordinary I/O goes into a private page, as read(2) does.', worry: ONE_FILE },
   'convert-to-shared': { tries: 'A range of private pages becomes shared.', worry: SWITCH },
   'guest-reads-converted-range': { tries: 'The guest looks what the range holds now.', worry: OTHER_SIDE },
   'host-refills': { tries: 'The host fills the shared range.', worry: ONE_FILE },
   'guest-answers': { tries: 'The guest checks that and answers in it; the host reads the answer.', worry: ONE_FILE },
+  'vm-readv-shared': { tries: 'The kernel reads a shared page for the host: process_vm_readv.', worry: ONE_FILE },
+  'io-into-shared': { tries: 'Ordinary I/O goes into a shared page, as read(2) does.', worry: ONE_FILE },
   'convert-to-private': { tries: 'The range becomes private again.', worry: SWITCH },
+  'guest-reads-taken-back': { tries: 'The guest looks what the range holds after the way back.', worry: OTHER_SIDE },
   'host-access-after-taken-back': { tries: 'The host tries the range once more.', worry: COMPLETE },
   'neighbours-untouched': { tries: 'The guest checks the pages around the range, and its own value.', worry: ONE_FILE },
-  'host-reads-private-page': { tries: 'The host reads a page that is private.', worry: COMPLETE },
+  'convert-while-pinned': {
+    tries: 'A page that I/O or a device still holds is to become private.',
+    worry: ONE_FILE,
+  },
+  'host-reads-private-page': {
+    tries: 'The host reads a page of another file, all of whose pages are private.',
+    worry: COMPLETE,
+  },
   'fill-private-from-outside': { tries: 'The host writes into private memory by write(2).', worry: EARLY_DATA },
   'round-trip-without-punching': {
     tries: 'A page becomes shared and private again, and no hole is punched.',
@@ -103,5 +125,19 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
   },
   'pre-fault': { tries: 'KVM is asked to bring a private page in before the guest touches it.' },
   'guest-touches-private-without-backing': { tries: 'The guest touches a private page that no file backs.' },
+  'host-fills-before-bind': {
+    tries: 'The host fills a page of a second file that nobody has bound.',
+    worry: EARLY_DATA,
+  },
+  'bind-non-empty': { tries: 'That file, which is not empty now, is bound.', worry: NON_EMPTY },
+  'guest-reads-non-empty': { tries: 'The guest looks what it finds there.', worry: NON_EMPTY },
+  'close-while-bound': {
+    tries: 'The descriptor is closed while the memslot has the file, and the guest reads on.',
+    worry: NOTIFIER,
+  },
+  'vm-closed-first': {
+    tries: 'The VM is closed first; then the file is used, and offered to another VM.',
+    worry: ONE_VM,
+  },
   close: { tries: 'Slots, file, vCPU and VM are closed.' },
 };

@@ -1,6 +1,8 @@
 /** What a story says follows from what the steps did. */
 import { describe, expect, test } from 'vitest';
 import { intentsText, matrixText, screenWidth, storyText } from '../../lib/cli/pretty-compare.ts';
+import { simulationCandidate } from '../../lib/kernel/candidates.ts';
+import { compare } from '../../lib/lifecycle/compare.ts';
 import type { Step } from '../../lib/lifecycle/words.ts';
 import { INTENTS } from '../../lib/report/intents.ts';
 import { escapeMarkdown, markdownOf, storyMarkdown } from '../../lib/report/markdown.ts';
@@ -165,3 +167,13 @@ describe('Markdown', () => {
     expect(text).toContain('| b | ok (nobody) \\! |');
   });
 });
+
+test('every step of every design and technology that the simulation carries out has its intent in words', async () => {
+  const { cells } = await compare({ kernels: [simulationCandidate()] });
+  const carriedOut = cells.filter(({ supported }) => supported);
+  expect(carriedOut.length).toBeGreaterThan(10);
+  const names = new Set(carriedOut.flatMap(({ steps }) => steps.map(({ name }) => name)));
+  expect([...names].filter((name) => INTENTS[name] === undefined)).toEqual([]);
+  // And no intent is described that no script has.
+  expect(Object.keys(INTENTS).filter((name) => !names.has(name))).toEqual([]);
+}, 60_000);
