@@ -1,11 +1,13 @@
 /** Comparisons and stories for a terminal. */
 import { groupBy } from '../conformance/report.ts';
+import type { Step } from '../lifecycle/words.ts';
 import { countFindings, FINDINGS, type Finding, findingOf } from '../report/findings.ts';
 import { stepText } from '../report/markdown.ts';
 import { unique } from '../report/matrix.ts';
 import type { ReportRun } from '../report/run.ts';
 import type { Story } from '../report/story.ts';
 import type { Style } from './style.ts';
+import { visibleWidth } from './table.ts';
 import { breakable, fold, type GridCell, textGrid } from './text-grid.ts';
 
 const COLOURS: Readonly<Record<Finding, Parameters<Style['paint']>[0]>> = {
@@ -88,7 +90,7 @@ export function matrixText(runs: readonly ReportRun[], screen: Screen): string[]
     ),
   ]);
   const head = ['design', ...technologies].map((name) => breakable(name).map((part) => style.paint('dim', part)));
-  return [...textGrid([head, ...rows], width), '', ...legend(runs, screen), ...missing(runs, screen)];
+  return [...textGrid([head, ...rows], width, 'apart'), '', ...legend(runs, screen), ...missing(runs, screen)];
 }
 
 /** Step by step, for a few pairs: those of one design, or of one technology. */
@@ -96,19 +98,24 @@ export function intentsText(runs: readonly ReportRun[], { style: { paint }, widt
   const carriedOut = runs.filter(({ supported }) => supported);
   const one = new Set(carriedOut.map(({ design }) => design)).size === 1;
   const names = unique(carriedOut.flatMap(({ steps }) => steps.map(({ name }) => name)));
-  const rows = names.map((name) => [
-    breakable(name),
-    ...carriedOut.map(({ steps }): GridCell => {
-      const step = steps.find((other) => other.name === name);
-      if (step === undefined) return [];
-      const colour = step.expected ? COLOURS[findingOf(step)] : 'red';
-      return plain(stepText(step))
-        .split(' ')
-        .map((word) => paint(colour, word));
-    }),
-  ]);
   const head = ['intent', ...carriedOut.map(({ design, technology }) => (one ? technology : design))];
-  return textGrid([head.map((name) => breakable(name).map((part) => paint('dim', part))), ...rows], width);
+  const grid = (text: (step: Step) => string): string[] => {
+    const rows = names.map((name) => [
+      breakable(plain(name)),
+      ...carriedOut.map(({ steps }): GridCell => {
+        const step = steps.find((other) => other.name === name);
+        if (step === undefined) return [];
+        const colour = step.expected ? COLOURS[findingOf(step)] : 'red';
+        const words = plain(text(step)).replace('KVM_EXIT_', '').split(' ');
+        return words.flatMap(breakable).map((word) => paint(colour, word));
+      }),
+    ]);
+    return textGrid([head.map((name) => breakable(name).map((part) => paint('dim', part))), ...rows], width);
+  };
+  const lines = grid(stepText);
+  if (lines.every((line) => visibleWidth(line) <= width)) return lines;
+  // The legend of the matrix holds for these letters too.
+  return grid((step) => FINDINGS[findingOf(step)].letter + (step.expected ? '' : ' !'));
 }
 
 export function storyText(story: Story, { style: { paint }, width }: Screen): string[] {

@@ -36,9 +36,9 @@ h2:focus, li:focus { outline: none; }
 .legend .m, .legend .key { display: inline-block; min-width: 1.7em; padding: 0 .3em; margin-right: .35em; text-align: center; border: 1px solid var(--line); font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-weight: 600; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; }
-.strip th, .strip td { padding: 0 .15rem; font-size: .78rem; text-align: center; min-width: 1.7rem; }
+.strip th, .strip td { padding: 0; font-size: .78rem; text-align: center; min-width: 1.5rem; }
 .strip th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--bg); padding-right: .6rem; text-align: right; white-space: nowrap; font-weight: 500; color: var(--soft); }
-.strip .state { border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.strip .state { padding: 0 .2rem; border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .strip td.m { border: 1px solid var(--bg); font-weight: 600; }
 .h1 td { height: 1.3rem; } .h2 td { height: 2.2rem; } .h3 td { height: 3.2rem; } .h4 td { height: 4.6rem; }
 .m.private { background: repeating-linear-gradient(135deg, var(--private) 0 5px, var(--private2) 5px 7px) var(--private); color: var(--private-ink); }
@@ -59,7 +59,7 @@ table { border-collapse: collapse; }
 .f-lost { color: var(--cool); } .f-unsupported { color: var(--soft); }
 .strip .below td { font-weight: 600; } .strip .below td.calls, .strip .below td.name { font-weight: 400; color: var(--soft); }
 
-.panel { position: sticky; bottom: 0; max-height: 45vh; overflow: auto; margin: .4rem 0 .8rem; padding: .6rem .9rem; min-height: 8.4rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
+.panel { height: 10.5rem; overflow: auto; margin: .4rem 0 .8rem; padding: .5rem .9rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
 .panel pre { max-height: 16rem; }
 .panel:empty { display: none; }
 .where { font-weight: 600; }
