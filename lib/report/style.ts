@@ -38,7 +38,7 @@ h2:focus, li:focus { outline: none; }
 table { border-collapse: collapse; }
 .strip th, .strip td { padding: 0; font-size: .78rem; text-align: center; min-width: 1.5rem; }
 .strip th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--bg); padding-right: .6rem; text-align: right; white-space: nowrap; font-weight: 500; color: var(--soft); }
-.strip .state { padding: 0 .2rem; border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.strip .state { padding: 0; font-size: .74rem; letter-spacing: -.01em; border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .strip td.m { border: 1px solid var(--bg); font-weight: 600; }
 .h1 td { height: 1.3rem; } .h2 td { height: 2.2rem; } .h3 td { height: 3.2rem; } .h4 td { height: 4.6rem; }
 .m.private { background: repeating-linear-gradient(135deg, var(--private) 0 5px, var(--private2) 5px 7px) var(--private); color: var(--private-ink); }
@@ -50,7 +50,7 @@ table { border-collapse: collapse; }
 .strip td.here { box-shadow: inset 2px 0 0 var(--here), inset -2px 0 0 var(--here); }
 .strip .number a { text-decoration: none; }
 .unexpected, .unexpected a { color: var(--bad); font-weight: 700; }
-.strip .state:last-child { overflow: visible; }
+.strip .state:last-child { overflow: visible; text-align: left; padding-left: .15rem; }
 .names td, .strip .names th { vertical-align: top; }
 .strip .names th { padding-top: .3rem; }
 .names span { writing-mode: vertical-rl; padding: .3rem 0; white-space: nowrap; color: var(--soft); }
@@ -102,7 +102,7 @@ summary { cursor: pointer; font-size: .87rem; color: var(--link); }
   .strip td.here, .matrix a[aria-current] { box-shadow: none; }
   .names td.here span { color: var(--soft); font-weight: 400; }
   .strip td.m { border: 1px solid #777; }
-  .strip th, .strip td { font-size: 7.5pt; min-width: 1.35rem; }
+  .strip th, .strip td { font-size: 7pt; min-width: 1.2rem; }
   .steps { grid-template-columns: 1fr 1fr; }
   .step, tr { break-inside: avoid; }
   h2 { break-after: avoid; }

@@ -217,6 +217,16 @@ describe.skipIf(reason !== undefined)(`in Chromium${reason === undefined ? '' : 
     expect((await worstContrast()).ratio).toBeGreaterThan(4.5);
   });
 
+  test('on paper a lifecycle of 45 steps fits the width of a landscape A4 page', async () => {
+    const steps = Array.from({ length: 45 }, (_, i) =>
+      stepOf({ name: `step-${i}`, calls: 100, memory: memory('private') }),
+    );
+    // 273 mm between the margins, at 96 pixels to the inch.
+    await open([runOf({ steps })], { viewport: { width: 1032, height: 700 } });
+    await page.emulateMedia({ media: 'print' });
+    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(1032);
+  });
+
   test('a narrow window scrolls the strip, not the page', async () => {
     const steps = Array.from({ length: 40 }, (_, i) => stepOf({ name: `step-${i}`, memory: memory('private') }));
     await open([runOf({ steps })], { viewport: { width: 400, height: 700 } });
