@@ -2,6 +2,7 @@
 import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TraceSink } from '../kernel/trace.ts';
+import type { Step } from '../lifecycle/words.ts';
 
 /** Looked at before the work begins, written after it: what is interrupted leaves nothing. */
 export class ReportFile {
@@ -37,6 +38,11 @@ export class CallLines {
 
   nextStep(): void {
     this.lines.push([]);
+  }
+
+  /** What follows the calls that the step counts is the ledger's own looking at the memory. */
+  endStep({ calls }: Step): void {
+    this.lines.at(-1)?.splice(calls);
   }
 
   readonly sink: TraceSink = ({ syscall, text }) => {

@@ -110,6 +110,7 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
       calls?.nextStep();
       if (progress) process.stderr.write(`\r\u001b[K${name} …`);
     },
+    onStep: (step) => calls?.endStep(step),
   }).finally(() => {
     if (progress) process.stderr.write('\r\u001b[K');
   });
