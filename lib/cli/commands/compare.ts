@@ -8,7 +8,15 @@ import { markdownOf, storyMarkdown } from '../../report/markdown.ts';
 import { reportPage } from '../../report/page.ts';
 import { storyOf } from '../../report/story.ts';
 import { EXIT } from '../exit-status.ts';
-import { intentsText, matrixText, type Screen, screenWidth, storyText } from '../pretty-compare.ts';
+import {
+  intentsText,
+  matrixText,
+  pairsText,
+  type Screen,
+  screenWidth,
+  stepNames,
+  storyText,
+} from '../pretty-compare.ts';
 import { commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { parseSize } from './lifecycle.ts';
@@ -134,12 +142,20 @@ function write(session: Session, options: CompareCommandOptions, all: readonly C
     process.stdout.write(story === undefined ? markdownOf(cells, few) : storyMarkdown(story));
   else {
     const screen: Screen = { style: session.style, width: screenWidth(process.stdout) };
-    const lines = story === undefined ? matrixText(cells, screen) : storyText(story, screen);
-    for (const line of lines) session.say(line);
-    if (story !== undefined || !few || cells.every(({ supported }) => !supported)) return;
-    session.say();
-    for (const line of intentsText(cells, screen)) session.say(line);
+    for (const line of story === undefined ? tables(cells, intent, few, screen) : storyText(story, screen))
+      session.say(line);
   }
+}
+
+/** Steps that a table has room for in columns of their own. */
+const FEW_STEPS = 6;
+
+/** The matrix, and step by step where that is readable; only the latter where some steps are asked for. */
+function tables(cells: readonly Cell[], intent: readonly string[], few: boolean, screen: Screen): string[] {
+  if (cells.every(({ supported }) => !supported)) return matrixText(cells, screen);
+  if (intent.length > 0 && stepNames(cells).length <= FEW_STEPS) return pairsText(cells, screen);
+  if (intent.length > 0 && few) return intentsText(cells, screen);
+  return few ? [...matrixText(cells, screen), '', ...intentsText(cells, screen)] : matrixText(cells, screen);
 }
 
 function statusOf(cells: readonly Cell[]): number {
