@@ -28,12 +28,7 @@ function passes(size: number, piece: Piece): (ops: number) => void {
   };
 }
 
-const onMemory = (
-  name: string,
-  size: number,
-  make: (vm: Vm, memory: GuestMemory) => Piece,
-  aim?: number,
-): Contestant => ({
+const onMemory = (name: string, size: number, make: (vm: Vm, memory: GuestMemory) => Piece): Contestant => ({
   name,
   open: () => {
     const kvm = Kvm.open(openKernel({ backend: 'kvm' }));
