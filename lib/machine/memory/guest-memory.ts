@@ -206,17 +206,19 @@ export class GuestMemory {
     return this.#add(parts, 'shared');
   }
 
-  /** Takes a region away: its slot, its backings, and its private attributes. StateError while an alias shows it. */
+  /** Takes a region away: its slot, its backings, and its private attributes. RangeError while an alias shows it. */
   remove(name: string): void {
     this.#assertIdle();
     const region = this.region(name);
     const alias = this.regions.find((other) => other.of === region);
     if (alias !== undefined)
       throw new RangeError(`region ${name} is shown by the alias ${alias.name}: remove that first`);
-    const { privateSide, shared } = region;
-    if (privateSide !== undefined && !shared.inPlace) {
-      const left = this.#ledger.runs(region).filter((run) => run.side === 'private');
-      for (const run of left) this.#converterOf().set(run, 'shared');
+    for (const run of this.#ledger.runs(region)) {
+      this.#listeners.tell('discard', { ...run, punched: true });
+      if (run.side === 'private' && !region.shared.inPlace) {
+        this.#converterOf().set(run, 'shared');
+        this.#ledger.set(run, 'shared');
+      }
     }
     this.#forget(region);
     region.close();

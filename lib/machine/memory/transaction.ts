@@ -67,7 +67,7 @@ class Transaction {
   readonly #discarded = { private: 0, shared: 0 };
   /** What undoing has to take back, newest last; a step throws what keeps it from being taken back. */
   readonly #undo: (() => void)[] = [];
-  #lost: { gpa: number; size: number }[] = [];
+  readonly #lost: { gpa: number; size: number }[] = [];
 
   constructor(plan: ConversionPlan, site: Site) {
     this.#plan = plan;
@@ -167,7 +167,6 @@ class Transaction {
   }
 
   #error(end: ConversionEnd, cause: unknown): ConversionError {
-    if (end === 'incomplete') this.#lost = [];
     return new ConversionError(end, this.#receipt(), this.#lost, cause);
   }
 

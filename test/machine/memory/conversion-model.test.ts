@@ -54,6 +54,7 @@ const at = (page: number): number => RAM + page * PAGE;
 it.each([
   { inPlace: false, oneFile: false },
   { inPlace: false, oneFile: true },
+  { inPlace: true, oneFile: false },
   { inPlace: true, oneFile: true },
 ])(
   'in place $inPlace, one file $oneFile: the guest sees what the ledger and the policies say',

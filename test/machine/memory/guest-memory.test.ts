@@ -136,13 +136,17 @@ describe('the map', () => {
     );
   });
 
-  it('takes a region away with its attributes', () => {
+  it('takes a region away with its attributes, and tells', () => {
     world = new World();
     const { memory } = world;
+    const told: string[] = [];
+    memory.on('populate', ({ side, size }) => told.push(`populate ${side} ${size / PAGE}`));
+    memory.on('discard', ({ side, size }) => told.push(`discard ${side} ${size / PAGE}`));
     const ram = { name: 'a', gpa: RAM, size: 2 * PAGE, shared: 'memfd' } as const;
     memory.addRam({ ...ram, private: true, initial: 'private' });
     memory.remove('a');
     memory.addRam(ram);
+    expect(told).toEqual(['populate private 2', 'discard private 2', 'populate shared 2']);
     memory.write(RAM, bytes(8));
     expect(world.guestWords([RAM])).toEqual([0x0807060504030201n]);
   });
