@@ -19,6 +19,7 @@ export {
   RESET_CONTROL,
   resetControl,
 } from './devices/power.ts';
+export { REPORT, reportDevice } from './devices/report.ts';
 export { RTC, rtc } from './devices/rtc.ts';
 export { COM1, Serial, type SerialOptions } from './devices/serial.ts';
 export { type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
