@@ -77,7 +77,17 @@ describeKvm(
         g.report(0, g.in(0x71, 1));
         g.halt();
       });
-      m.attach('port', { name: 'seven', read: () => (void m.pause(), 7) }, { address: 0x71, size: 1 });
+      m.attach(
+        'port',
+        {
+          name: 'seven',
+          read: () => {
+            void m.pause();
+            return 7;
+          },
+        },
+        { address: 0x71, size: 1 },
+      );
       const end = m.run();
       await soon();
       expect(Number(m.snapshot(0).regs?.rax ?? 0n) & 0xff).toBe(7);
