@@ -126,6 +126,12 @@ async function boot(session: Session, options: BootOptions): Promise<number> {
     ...{ kernel, initrd, commandLine, memory, cpus, cpuid, protocol, private: options.private === true },
     output: (bytes) => (session.json ? process.stderr : process.stdout).write(bytes),
   });
+  if (options.private) {
+    const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
+    process.stderr.write(
+      `privmem boot: private: ${mib(pc.privateBytes)} of ${mib(memory)}; shared: what the loader wrote and the kernel's own room\n`,
+    );
+  }
   const started = performance.now();
   let end: MachineEnd;
   let statistics: ExitStatistics;
@@ -167,8 +173,11 @@ export function addBoot(program: Command): void {
     .option('--disk <file[:ro]>', 'a raw file as /dev/vda, the next as /dev/vdb; may be repeated', collect, [])
     .option('--private', 'an SW-protected VM: what the loader did not write is private')
     .addOption(
-      new Option('--cpuid <policy>', 'modest: what every kernel handles; host: all that KVM supports')
-        .choices(['modest', 'host'])
+      new Option(
+        '--cpuid <policy>',
+        'minimal: x86-64 of 2003; modest: what every kernel handles; host: all that KVM supports',
+      )
+        .choices(['minimal', 'modest', 'host'])
         .default('modest'),
     )
     .addOption(

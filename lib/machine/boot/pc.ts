@@ -60,6 +60,8 @@ export interface Pc {
   /** Where `virtioOutput` was given. */
   readonly console: VirtioConsole | undefined;
   readonly loaded: Loaded;
+  /** Bytes that start private. */
+  readonly privateBytes: number;
   /** Closes all that was opened for it. */
   close(): void;
 }
@@ -99,10 +101,10 @@ export function openPc(sys: Sys, options: PcOptions): Pc {
     });
     for (const disk of options.disks ?? []) virtio.push(virtioBlock(disk));
     const loaded = loadLinux(memory, { ...options, virtio: attachVirtio(machine, memory, virtio) });
-    if (options.private) privateRest(memory, loaded);
+    const privateBytes = options.private ? privateRest(memory, loaded) : 0;
     const [boot] = vcpus;
     if (boot !== undefined) setEntry(boot, loaded.entry);
-    return { machine, memory, serial, console, loaded, close };
+    return { machine, memory, serial, console, loaded, privateBytes, close };
   } catch (error) {
     close();
     throw error;
