@@ -1,4 +1,4 @@
-// Runs inside a test kernel: boots guests by the command line, as a person at its console would, and prints what happened as one JSON document.
+// Runs inside a test kernel: boots guests by the command line, as a person at its console would, and prints what happened, one line of JSON for each guest.
 // usage: node inside.mjs MAIN PLAN.json
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -37,6 +37,5 @@ function boot({ args, dialogue }) {
   });
 }
 
-const results = {};
-for (const [name, one] of Object.entries(plan)) results[name] = await boot(one);
-process.stdout.write(JSON.stringify(results));
+for (const [name, one] of Object.entries(plan))
+  process.stdout.write(`${JSON.stringify({ name, ...(await boot(one)) })}\n`);

@@ -12,7 +12,8 @@ import { noBusybox, SHELL, writeInitramfs } from './initramfs.ts';
 
 /** With virtio-mmio, a file system and PVH: `privmem vm --build 7.3 --config test/machine/boot/guest.config --name 7.3-guest`. */
 const GUEST = process.env.PRIVMEM_GUEST_KERNEL ?? '7.3-guest';
-const LIMIT = 600_000;
+/** Seconds where nobody else needs the processors; hosts that run other tests as well take twenty times as long. */
+const LIMIT = 1_200_000;
 const PROMPT = '/ # ';
 
 function imageOf(name: string): string | undefined {
@@ -70,7 +71,7 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
   writeInitramfs(shell, `echo "up with $(nproc) processors"\n${SHELL}`);
   writeInitramfs(disked, DISK_SCRIPT);
   const image = imageOf(KERNEL) ?? KERNEL;
-  const common = ['--append', 'quiet', '--timeout', '120'];
+  const common = ['--append', 'quiet', '--timeout', '300'];
   const dialogue: [string, string][] = [
     [PROMPT, 'echo it is $((6 * 7))'],
     [PROMPT, 'poweroff -f'],
@@ -81,7 +82,7 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
       dialogue,
     },
     private: {
-      args: ['--kernel', image, '--initrd', shell, '--private', '--append', 'quiet noapic', '--timeout', '180'],
+      args: ['--kernel', image, '--initrd', shell, '--private', '--append', 'quiet noapic', '--timeout', '300'],
       dialogue,
     },
     panic: { args: ['--kernel', image, ...common, '--json'], dialogue: [] },
@@ -105,17 +106,19 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
 }
 
 describe.skipIf(reason !== undefined)(titleOf('Linux boots inside the test kernel', reason), { timeout: LIMIT }, () => {
-  let ended: Readonly<Record<string, Ended>> = {};
+  const ended = new Map<string, Ended>();
   beforeAll(async () => {
     writeFileSync(join(work, 'plan.json'), JSON.stringify(makePlan()));
     const inside = join(import.meta.dirname, 'inside.mjs');
     const result = await boot([process.execPath, inside, MAIN, join(work, 'plan.json')], { timeout: LIMIT - 130_000 });
-    if (result.stdout === '')
-      throw new Error(`${result.outcome}: ${result.reason}\n${result.stderr}\n${result.console}`);
-    ended = JSON.parse(result.stdout);
+    for (const line of result.stdout.split('\n').filter(Boolean)) {
+      const one = JSON.parse(line) as Ended & { readonly name: string };
+      ended.set(one.name, one);
+    }
+    if (ended.size === 0) throw new Error(`${result.outcome}: ${result.reason}\n${result.stderr}\n${result.console}`);
   }, LIMIT);
   const of = (name: string): Ended => {
-    const one = ended[name];
+    const one = ended.get(name);
     if (one === undefined) throw new Error(`nothing was heard of ${name}`);
     return one;
   };
