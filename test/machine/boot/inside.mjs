@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-// Runs inside a test kernel: boots guests by the command line, as a person at its console would, and prints what happened as one JSON document.
-=======
 // Runs inside a test kernel: boots guests by the command line, as a person at its console would, and prints what happened, one line of JSON for each guest.
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
 // usage: node inside.mjs MAIN PLAN.json
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -41,11 +37,5 @@ function boot({ args, dialogue }) {
   });
 }
 
-<<<<<<< HEAD
-const results = {};
-for (const [name, one] of Object.entries(plan)) results[name] = await boot(one);
-process.stdout.write(JSON.stringify(results));
-=======
 for (const [name, one] of Object.entries(plan))
   process.stdout.write(`${JSON.stringify({ name, ...(await boot(one)) })}\n`);
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f

@@ -12,12 +12,8 @@ import { noBusybox, SHELL, writeInitramfs } from './initramfs.ts';
 
 /** With virtio-mmio, a file system and PVH: `privmem vm --build 7.3 --config test/machine/boot/guest.config --name 7.3-guest`. */
 const GUEST = process.env.PRIVMEM_GUEST_KERNEL ?? '7.3-guest';
-<<<<<<< HEAD
-const LIMIT = 600_000;
-=======
 /** Seconds where nobody else needs the processors; hosts that run other tests as well take twenty times as long. */
 const LIMIT = 1_200_000;
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
 const PROMPT = '/ # ';
 
 function imageOf(name: string): string | undefined {
@@ -75,11 +71,7 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
   writeInitramfs(shell, `echo "up with $(nproc) processors"\n${SHELL}`);
   writeInitramfs(disked, DISK_SCRIPT);
   const image = imageOf(KERNEL) ?? KERNEL;
-<<<<<<< HEAD
-  const common = ['--append', 'quiet', '--timeout', '120'];
-=======
   const common = ['--append', 'quiet', '--timeout', '300'];
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
   const dialogue: [string, string][] = [
     [PROMPT, 'echo it is $((6 * 7))'],
     [PROMPT, 'poweroff -f'],
@@ -90,11 +82,7 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
       dialogue,
     },
     private: {
-<<<<<<< HEAD
-      args: ['--kernel', image, '--initrd', shell, '--private', '--append', 'quiet noapic', '--timeout', '180'],
-=======
       args: ['--kernel', image, '--initrd', shell, '--private', '--append', 'quiet noapic', '--timeout', '300'],
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
       dialogue,
     },
     panic: { args: ['--kernel', image, ...common, '--json'], dialogue: [] },
@@ -118,23 +106,11 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
 }
 
 describe.skipIf(reason !== undefined)(titleOf('Linux boots inside the test kernel', reason), { timeout: LIMIT }, () => {
-<<<<<<< HEAD
-  let ended: Readonly<Record<string, Ended>> = {};
-=======
   const ended = new Map<string, Ended>();
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
   beforeAll(async () => {
     writeFileSync(join(work, 'plan.json'), JSON.stringify(makePlan()));
     const inside = join(import.meta.dirname, 'inside.mjs');
     const result = await boot([process.execPath, inside, MAIN, join(work, 'plan.json')], { timeout: LIMIT - 130_000 });
-<<<<<<< HEAD
-    if (result.stdout === '')
-      throw new Error(`${result.outcome}: ${result.reason}\n${result.stderr}\n${result.console}`);
-    ended = JSON.parse(result.stdout);
-  }, LIMIT);
-  const of = (name: string): Ended => {
-    const one = ended[name];
-=======
     for (const line of result.stdout.split('\n').filter(Boolean)) {
       const one = JSON.parse(line) as Ended & { readonly name: string };
       ended.set(one.name, one);
@@ -143,7 +119,6 @@ describe.skipIf(reason !== undefined)(titleOf('Linux boots inside the test kerne
   }, LIMIT);
   const of = (name: string): Ended => {
     const one = ended.get(name);
->>>>>>> a93d3cd8b64b07b0ca07b32c8f0e8dd14940054f
     if (one === undefined) throw new Error(`nothing was heard of ${name}`);
     return one;
   };
