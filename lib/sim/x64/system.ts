@@ -82,7 +82,8 @@ export function compileHypercall(site: Site): Operation {
       const rax = getPair(r, RAX);
       const nr = rax & mask;
       const args = [RBX, RCX, RDX, RSI].map((word) => getPair(r, word) & mask);
-      throw state.abandon({ kind: 'hypercall', nr, args, longMode, cpl: state.cpl, numberCut: nr !== rax });
+      const cut = nr === rax ? {} : { numberCut: true };
+      throw state.abandon({ kind: 'hypercall', nr, args, longMode, cpl: state.cpl, ...cut });
     }
     const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
     r[RAX] = view.getInt32(0, true);
