@@ -111,3 +111,13 @@ agree(
   ],
   'nothing is copied to where nothing can be, which is EFBIG',
 );
+
+agree(
+  'files',
+  [
+    { do: 'pipe', slot: 1, other: 2, flags: 0x4800 },
+    { do: 'fchmod', slot: 2, mode: 0xffffffff },
+    { do: 'fchown', slot: 1 },
+  ],
+  'a change of owner takes the set-id bits of a pipe, too',
+);

@@ -2,7 +2,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { DisposedError, KernelError, StateError } from '../../lib/kernel/errors.ts';
 import { Mapping } from '../../lib/memory/mapping.ts';
-import { KVM_MEM, PROT } from '../../lib/uapi/index.ts';
+import { KVM_CAP, KVM_MEM, PROT } from '../../lib/uapi/index.ts';
 import { Guest } from '../support/guest.ts';
 import { ownMaps } from '../support/host-state.ts';
 import { describeKvm, requires, SHARED_GMEM } from '../support/kvm.ts';
@@ -163,6 +163,34 @@ describeKvm('Memslot', ({ sys, kvm }) => {
     slot.setFlags(0);
     expect([slot.flags, slot.raw.dirtyLog()]).toEqual([0, refused('ENOENT')]);
   });
+
+  requires({ arch: 'x64', caps: { KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: 3 } })(
+    'clears a log by hand, page by page',
+    () => {
+      const guest = keep(new Guest(kvm));
+      const slot = guest.vm.addMemslot({ slot: 1, gpa: AT, size: 70 * PAGE, backing: anonymous(70) });
+      const only = (page: number) => Uint8Array.from({ length: 16 }, (_, i) => (i === page >> 3 ? 1 << (page & 7) : 0));
+      expect(slot.raw.clearDirtyLog(only(0))).toEqual(refused('ENOENT'));
+      guest.vm.enableCap(KVM_CAP.value.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, [3]);
+      slot.setFlags(KVM_MEM.value.KVM_MEM_LOG_DIRTY_PAGES);
+      const all = slot.dirtyLog();
+      expect(all).toEqual(Uint8Array.from({ length: 16 }, (_, i) => (i < 8 ? 0xff : i === 8 ? 0x3f : 0)));
+      expect(slot.dirtyLog()).toEqual(all);
+      slot.clearDirtyLog(all.subarray(0, 8));
+      slot.clearDirtyLog(all.subarray(8), { firstPage: 64 });
+      expect(slot.dirtyLog()).toEqual(new Uint8Array(16));
+      guest.run((g) => {
+        g.store(AT + PAGE, 1);
+        g.store(AT + 69 * PAGE, 1);
+      });
+      slot.clearDirtyLog(only(1));
+      expect(slot.dirtyLog()).toEqual(only(69));
+      expect(slot.raw.clearDirtyLog(all, { firstPage: 1, pages: 64 })).toEqual(refused('EINVAL'));
+      expect(slot.raw.clearDirtyLog(all, { pages: 65 })).toEqual(refused('EINVAL'));
+      expect(slot.raw.clearDirtyLog(all.subarray(8), { firstPage: 128 })).toEqual(refused('EINVAL'));
+      expect(() => slot.clearDirtyLog(new Uint8Array(8), { pages: 70 })).toThrow('70 pages need a bitmap of 16 bytes');
+    },
+  );
 
   requires({ arch: 'x64', vmCaps: { KVM_CAP_READONLY_MEM: 1 } })(
     'read-only: reads work, writes leave the guest',

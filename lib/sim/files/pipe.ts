@@ -5,7 +5,7 @@ import { PAGE_SIZE } from '../page.ts';
 import type { Frame, PhysicalMemory } from '../physical.ts';
 import type { Process } from '../process.ts';
 import type { PagePart } from './paged.ts';
-import { O_LARGEFILE } from './sealed.ts';
+import { O_LARGEFILE, withoutSetId } from './sealed.ts';
 
 const O_TRUNC = 0x200;
 const O_DIRECT = { x64: 0x4000, arm64: 0x10000 } as const;
@@ -129,6 +129,7 @@ export class PipeFile extends SimFile {
   }
 
   override chown(): number {
+    this.ring.mode = withoutSetId(this.ring.mode);
     return 0;
   }
 

@@ -65,6 +65,11 @@ export class Seals {
   }
 }
 
+/** What a change of owner leaves of a mode: without the bits that run code as somebody else. */
+export function withoutSetId(mode: number): number {
+  return mode & ~((mode & S_IXGRP) !== 0 ? S_ISUID | S_ISGID : S_ISUID);
+}
+
 export interface SealedOptions {
   readonly profile: Profile;
   readonly ino: bigint;
@@ -95,10 +100,8 @@ export class SealedInode {
     this.size = size;
   }
 
-  /** What a change of owner takes away: the bits that run code as somebody else. */
   dropSetId(): void {
-    this.mode &= ~S_ISUID;
-    if ((this.mode & S_IXGRP) !== 0) this.mode &= ~S_ISGID;
+    this.mode = withoutSetId(this.mode);
   }
 }
 

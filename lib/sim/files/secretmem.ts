@@ -4,7 +4,7 @@ import { type Fault, type FileStat, type MapRequest, O_RDWR, SimFile } from '../
 import { PAGE_SIZE, pagesIn } from '../page.ts';
 import { PageStore } from '../page-store.ts';
 import type { Profile } from '../profile.ts';
-import { O_LARGEFILE } from './sealed.ts';
+import { O_LARGEFILE, withoutSetId } from './sealed.ts';
 
 const SECRETMEM_MAGIC = 0x5345434d;
 
@@ -49,7 +49,7 @@ export class SecretmemFile extends SimFile {
   }
 
   override chown(): number {
-    this.#mode &= (this.#mode & 0o010) !== 0 ? ~0o6000 : ~0o4000;
+    this.#mode = withoutSetId(this.#mode);
     return 0;
   }
 
