@@ -38,23 +38,24 @@ export function noConversionInPlace(vm: Vm): InPlaceObstacle | undefined {
     const reason = `a guest_memfd that starts shared cannot be had: KVM_CREATE_GUEST_MEMFD ${made.code}`;
     return { reason, noSeries: true };
   }
-  const mapping = made.value.map();
+  const file = made.value;
   try {
-    mapping.fill(1, { length: 1 });
     const attributes = KVM_MEMORY_ATTRIBUTE.value.KVM_MEMORY_ATTRIBUTE_PRIVATE;
     const request = kvm_memory_attributes2.encode({ offset: 0, size: PAGE, attributes });
-    const asked = made.value.raw.ioctl(declareMemoryAttributes2(), request);
+    const asked = file.raw.ioctl(declareMemoryAttributes2(), request);
     if (!asked.ok && asked.code === 'ENOTTY')
       return { reason: 'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)', noSeries: true };
     if (!asked.ok) {
       const reason = `KVM_SET_MEMORY_ATTRIBUTES2 on a file of this VM: ${asked.code}: a VM of this type has no private memory`;
       return { reason, noSeries: false };
     }
-    // That it says yes proves nothing: the host must have lost the page.
-    if (!mapping.raw.read(0, 1).ok) return undefined;
+    // That it says yes proves nothing: the file started shared, so the host must have lost the page.
+    const mapping = file.map();
+    const reads = mapping.raw.read(0, 1).ok;
+    mapping.close();
+    if (!reads) return undefined;
     return { reason: 'KVM_SET_MEMORY_ATTRIBUTES2 goes through, and the host still reads the page', noSeries: true };
   } finally {
-    mapping.close();
-    made.value.close();
+    file.close();
   }
 }

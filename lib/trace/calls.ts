@@ -27,6 +27,8 @@ export interface WordsRole {
   readonly isFault?: true;
   /** May be left out by the caller. */
   readonly optional?: true;
+  /** The words are descriptors that the call made. */
+  readonly makesFds?: true;
 }
 
 export type Role =
@@ -159,6 +161,15 @@ export const TRACED: Readonly<Partial<Record<string, TracedCall>>> = {
       arg('out', { kind: 'words', signed: false, count: CACHESTAT_LENGTH, names: namesOf(CACHESTAT) }),
     ],
   },
+  pipe: {
+    args: [
+      int('flags'),
+      arg('out', { kind: 'words', signed: true, count: 2, names: ['readEnd', 'writeEnd'], makesFds: true }),
+    ],
+  },
+  vmsplice: { args: [fd, hva(), u64('length'), int('flags')], waits: true },
+  processVmReadv: { args: [hva(), into] },
+  processVmWritev: { args: [hva(), from] },
   mmap: {
     args: [hva(), u64('length'), int('prot'), int('flags'), fd, s64('offset')],
     makes: 'mapping',

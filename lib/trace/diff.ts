@@ -2,7 +2,7 @@
 import type { Ioctl } from '../uapi/registry.ts';
 import { align } from './align.ts';
 import { madeBy, type Role, TRACED } from './calls.ts';
-import { FdKinds, madeInField } from './kinds.ts';
+import { FdKinds, madeInArguments } from './kinds.ts';
 import {
   compareBytes,
   compareOutcomes,
@@ -179,8 +179,8 @@ class Comparison {
     if (makes === 'fd') map.fds.link(a.result, to, a.n);
     else if (makes === 'mapping') map.linkRange(a.result, second, to, a.n);
     else if (makes === 'vcpu') map.vcpus.link(a.result, to, a.n);
-    const made = madeInField(ioctl, a.out.get(2));
-    if (made !== undefined) map.fds.link(made, madeInField(ioctl, b?.out.get(2)), a.n);
+    const there = madeInArguments(b?.call ?? '', ioctl, b?.out);
+    for (const [i, made] of madeInArguments(a.call, ioctl, a.out).entries()) map.fds.link(made, there[i], a.n);
     if (a.call === 'close') {
       map.fds.end(first);
       map.forgetIdentities();

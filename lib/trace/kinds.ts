@@ -3,6 +3,7 @@ import { madeKind } from '../kernel/trace.ts';
 import { declareMemoryAttributes2 } from '../uapi/index.ts';
 import { type Arch, viewOf } from '../uapi/layout.ts';
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
+import { TRACED } from './calls.ts';
 import { placesOf } from './places.ts';
 import type { RecordedCall, Recording } from './recording.ts';
 
@@ -56,6 +57,22 @@ export function reopened({ call, args }: RecordedCall): number | undefined {
 
 /** Kinds of files that exist in memory only, and go with their descriptors: to open one again harms nobody. */
 export const isInMemory = (kind: FdKind | undefined): boolean => kind === 'memfd' || kind === 'guest_memfd';
+
+/** The new descriptors that a call put into its arguments, in order. */
+export function madeInArguments(
+  call: string,
+  ioctl: Ioctl | undefined,
+  out: ReadonlyMap<number, Uint8Array> | undefined,
+): number[] {
+  const index = TRACED[call]?.args.findIndex(({ role }) => role.kind === 'words' && role.makesFds) ?? -1;
+  const words = index < 0 ? undefined : out?.get(index);
+  if (words !== undefined) {
+    const view = viewOf(words);
+    return Array.from({ length: words.length / 8 }, (_, i) => Number(view.getBigInt64(i * 8, true)));
+  }
+  const made = madeInField(ioctl, out?.get(2));
+  return made === undefined ? [] : [made];
+}
 
 /** The new descriptor that a request put into its argument. */
 export function madeInField(ioctl: Ioctl | undefined, bytes: Uint8Array | undefined): number | undefined {

@@ -5,7 +5,7 @@ import type { Ioctl } from '../uapi/registry.ts';
 import { madeBy, TRACED } from './calls.ts';
 import { Guard } from './guard.ts';
 import { Holdings } from './holdings.ts';
-import { FdKinds, madeInField } from './kinds.ts';
+import { FdKinds, madeInArguments } from './kinds.ts';
 import { compareOutcomes, onlyProcessor } from './outcome.ts';
 import { planOf, type Step } from './plan.ts';
 import { numberOf, type RecordedCall, type RecordedOutcome, type Recording } from './recording.ts';
@@ -237,8 +237,7 @@ class Replayer {
       this.#holdings.addVcpu(result);
       this.#runs.attached(result, second);
     }
-    const made = madeInField(ioctl, outcome.out.get(2));
-    if (made !== undefined) this.#holdings.addFd(made);
+    for (const made of madeInArguments(call.call, ioctl, outcome.out)) this.#holdings.addFd(made);
     if (call.call === 'close') this.#holdings.dropFd(first);
     else if (call.call === 'munmap') this.#holdings.dropRange(first, second);
     else if (call.call === 'vcpuDetach') {
@@ -281,8 +280,8 @@ class Replayer {
     if (makes === 'fd') map.fds.link(result, to, n);
     else if (makes === 'mapping') map.linkRange(result, second, to, n);
     else if (makes === 'vcpu') map.vcpus.link(result, to, n);
-    const made = madeInField(ioctl, call.out.get(2));
-    if (made !== undefined) map.fds.link(made, madeInField(ioctl, outcome?.out.get(2)), n);
+    const here = madeInArguments(call.call, ioctl, outcome?.out);
+    for (const [i, made] of madeInArguments(call.call, ioctl, call.out).entries()) map.fds.link(made, here[i], n);
     // What uses it later cannot be made either.
     if (call.call === 'adopt' && map.fds.of(first).kind === 'unknown') map.fds.link(first, undefined, n);
     if (call.call === 'close') {

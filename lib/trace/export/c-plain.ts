@@ -171,6 +171,20 @@ function faulted(context: Context, call: RecordedCall): string[] {
 
 const sizeOf = (call: RecordedCall): number => bytesAt(call, 1).length;
 
+const iovec = (address: string, length: number | string): string =>
+  `&(struct iovec){ (void *)(${address}), ${length} }`;
+
+/** Two descriptors at once, each into a variable of its own. */
+const pipe: Emit = (context, call) => {
+  const [made] = [...call.out.values()];
+  const expression = `pipe2(ends, ${withFlag(context, 'O', call.args[0], O.value.O_CLOEXEC)})`;
+  const lines = checked(call, expression, `sys(${expression})`);
+  if (call.result < 0 || made === undefined) return block(['int ends[2];'], lines);
+  const view = new DataView(made.buffer, made.byteOffset);
+  const ends = [0, 1].map((i) => `${context.names.newFd(Number(view.getBigInt64(i * 8, true)), 'end')} = ends[${i}];`);
+  return block(['int ends[2];'], [...lines, ...ends]);
+};
+
 const SPECIAL: Readonly<Record<string, Emit>> = {
   open,
   memfdCreate,
@@ -183,6 +197,21 @@ const SPECIAL: Readonly<Record<string, Emit>> = {
   // What this process knows of its own: no system call, nothing to compare.
   adopt: () => [],
   view: () => [],
+  pipe,
+  vmsplice: (_, call, [fd = '', at = '', length = '', flags = '']) => {
+    const expression = `vmsplice(${fd}, ${iovec(at, length)}, 1, ${flags})`;
+    return checked(call, expression, `sys(${expression})`);
+  },
+  processVmReadv: (context, call, [at = '']) => {
+    const length = sizeOf(call);
+    const local = iovec('BUFFER', length);
+    return filling(context, call, 1, `process_vm_readv(getpid(), ${local}, 1, ${iovec(at, length)}, 1, 0)`);
+  },
+  processVmWritev: (context, call, [at = '']) => {
+    const length = sizeOf(call);
+    const local = iovec('BUFFER', length);
+    return taking(context, call, `process_vm_writev(getpid(), ${local}, 1, ${iovec(at, length)}, 1, 0)`);
+  },
   mincore: (context, call, [at = '', length = '']) => filling(context, call, 2, `mincore(${at}, ${length}, BUFFER)`),
   read: (context, call, [fd = '']) => filling(context, call, 1, `read(${fd}, BUFFER, ${sizeOf(call)})`),
   pread: (context, call, [fd = '', , offset = '']) =>

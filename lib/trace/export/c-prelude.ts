@@ -142,6 +142,7 @@ export const INCLUDES = `#define _GNU_SOURCE
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 `;
