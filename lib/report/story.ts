@@ -51,7 +51,7 @@ function enforced(step: Step): string {
 
 /** What a run says to a worry. */
 const SHOWN: Readonly<Record<Finding, string>> = {
-  done: 'it goes through, as the design and the technology promise.',
+  done: 'it goes through; what happened says what comes of it.',
   refused: 'the worry is met by the kernel itself, with an errno and before anything happens.',
   convention: 'the worry is met by convention only.',
   fault: 'the worry is met at the access: it faults, and the process that tried is told.',
@@ -107,7 +107,7 @@ function conclusion({ steps }: ReportRun): string[] {
   return parts.filter(([, found]) => found.length > 0).map(([text, found]) => `${text}: ${listed(found)}.`);
 }
 
-/** `only`: tells those steps, by index; the conclusion is of all. */
+/** `only`: tells those steps, under their numbers, and draws no conclusion. */
 export function storyOf(run: ReportRun, only?: (step: Step) => boolean): Story {
   const { design, technology, supported, reason, backend, kernel, arch, steps, passed } = run;
   const title = `design ${design}, technology ${technology}`;
@@ -118,5 +118,5 @@ export function storyOf(run: ReportRun, only?: (step: Step) => boolean): Story {
   if (passed === false) opening.push('Not every step came out as the design promises.');
   const told = new Map<Worry, number>();
   const chosen = steps.flatMap((step, i) => (only?.(step) === false ? [] : [storyStep(step, i + 1, told)]));
-  return { title, opening, steps: chosen, conclusion: conclusion(run) };
+  return { title, opening, steps: chosen, conclusion: only === undefined ? conclusion(run) : [] };
 }

@@ -146,15 +146,17 @@ export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl 
 }
 
 /**
- * Finds a request by number. Several may share one: the kind of descriptor decides, then the architecture, then the declaration that
- * came last (a user's, over one of the tables).
+ * Finds a request by number. Several may share one: a struct that does not fit the argument is not meant, then the kind of descriptor
+ * decides, then the architecture, then the declaration that came last (a user's, over one of the tables).
  */
-export function findIoctl(request: number, on?: FdKind, arch: Arch = hostArch): Ioctl | undefined {
+export function findIoctl(request: number, on?: FdKind, arch: Arch = hostArch, given?: unknown): Ioctl | undefined {
   let best: Ioctl | undefined;
   let bestScore = -1;
   for (const ioctl of byRequest.get(request) ?? []) {
     const fits = on !== undefined && ioctl.on.includes(on) ? 2 : 0;
-    const score = fits + (ioctl.arch === undefined || ioctl.arch === arch ? 1 : 0);
+    const held =
+      given instanceof Uint8Array && ioctl.arg.kind === 'struct' ? ioctl.arg.layout.size <= given.length : true;
+    const score = (held ? 4 : 0) + fits + (ioctl.arch === undefined || ioctl.arch === arch ? 1 : 0);
     if (score >= bestScore) {
       best = ioctl;
       bestScore = score;

@@ -4,6 +4,7 @@ import { hostCandidate, type KernelCandidate, simulationCandidate } from '../../
 import { UnsupportedError } from '../../kernel/errors.ts';
 import { type Cell, compare } from '../../lifecycle/compare.ts';
 import { DESIGN_NAMES, TECHNOLOGY_NAMES } from '../../lifecycle/pairs.ts';
+import type { Step } from '../../lifecycle/words.ts';
 import { markdownOf, storyMarkdown } from '../../report/markdown.ts';
 import { reportPage } from '../../report/page.ts';
 import { storyOf } from '../../report/story.ts';
@@ -113,8 +114,10 @@ async function carryOut(options: CompareCommandOptions, session: Session, pairs:
 
 function filtered(cells: readonly Cell[], intents: readonly string[]): Cell[] {
   if (intents.length === 0) return [...cells];
-  const wanted = (name: string): boolean => intents.some((text) => name.includes(text));
   const names = new Set(cells.flatMap(({ steps }) => steps.map(({ name }) => name)));
+  // A whole name means that step; anything else, every step whose name contains it.
+  const wanted = (name: string): boolean =>
+    intents.some((text) => (names.has(text) ? name === text : name.includes(text)));
   if (names.size > 0 && ![...names].some(wanted))
     throw new RangeError(`--intent ${intents.join(' ')} matches none of ${[...names].join(', ')}`);
   return cells.map((cell) => ({ ...cell, steps: cell.steps.filter(({ name }) => wanted(name)) }));
@@ -124,8 +127,9 @@ function write(session: Session, options: CompareCommandOptions, all: readonly C
   const { format, intent, explain } = options;
   const cells = filtered(all, intent);
   const [only] = all;
-  const wanted = new Set(cells.flatMap(({ steps }) => steps.map(({ name }) => name)));
-  const story = explain === undefined || only === undefined ? undefined : storyOf(only, ({ name }) => wanted.has(name));
+  const wanted = new Set(stepNames(cells));
+  const told = intent.length === 0 ? undefined : ({ name }: Step): boolean => wanted.has(name);
+  const story = explain === undefined || only === undefined ? undefined : storyOf(only, told);
   // Columns for the steps of each pair are readable for one row or one column of the matrix.
   const few =
     new Set(all.map(({ design }) => design)).size === 1 || new Set(all.map(({ technology }) => technology)).size === 1;
@@ -187,7 +191,12 @@ export function addCompare(program: Command): void {
     )
     .option('--design <name>', `${DESIGN_NAMES.join(', ')}; may be given again`, more, [])
     .option('--technology <name>', `${TECHNOLOGY_NAMES.join(', ')}; may be given again`, more, [])
-    .option('--intent <text>', 'show only steps whose name contains it; may be given again', more, [])
+    .option(
+      '--intent <text>',
+      'show only the step of that name, or those whose name contains it; may be given again',
+      more,
+      [],
+    )
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 16)
     .addOption(new Option('--format <name>', 'how results are written').choices(FORMATS).default('pretty'))
     .option('--json', 'the same as --format json')
