@@ -22,7 +22,7 @@ export interface Story {
 function happened(step: Step): string {
   const state = step.from === step.to ? '' : ` State: ${step.from} to ${step.to}.`;
   const reported = Object.entries(step.reported ?? {}).map(([name, value]) => `${name} ${value}`);
-  const guest = reported.length > 0 ? ` The guest reported ${reported.join(', ')}.` : '';
+  const guest = reported.length > 0 ? ` Reported: ${reported.join(', ')}.` : '';
   const fault = step.fault === undefined ? '' : ` (${step.fault})`;
   const promised = step.expected ? '' : ' This is not what the design promises.';
   return `${outcomeOf(step)}${fault}: ${step.detail} (${callsText(step.calls)}).${state}${guest}${promised}`;
