@@ -37,6 +37,7 @@ try {
       page.on('pageerror', (error) => console.error(`${name}: ${error}`));
       await page.emulateMedia({ media: media ?? 'screen', colorScheme: scheme });
       await page.goto(pathToFileURL(file).href + (hash ?? ''));
+      if (hash !== undefined) await page.evaluate(() => scrollTo(0, 0));
       if (step !== undefined)
         await page.locator(`.run:not([hidden]) .strip .name`).getByText(step, { exact: true }).hover();
       await page.screenshot({ path: path.join(values.out, `${name}.png`) });
@@ -46,7 +47,7 @@ try {
     await take(lifecycle, 'report-dark', { scheme: 'dark', height: 950, step: 'host-writes-private' });
     await take(lifecycle, 'report-print', { scheme: 'light', media: 'print', height: 950 });
     const hash = '#in-place--sw-protected';
-    await take(comparison, 'report-comparison', { scheme: 'light', height: 1500, step: 'host-reads-private', hash });
+    await take(comparison, 'report-comparison', { scheme: 'light', height: 1330, step: 'host-reads-private', hash });
   } finally {
     await browser.close();
   }
