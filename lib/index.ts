@@ -1,5 +1,12 @@
 /** privmem: KVM guest private memory from TypeScript. Importing this loads no addon; opening a kernel does. */
 
+export {
+  defaultCandidates,
+  hostCandidate,
+  type KernelCandidate,
+  type KernelNeed,
+  simulationCandidate,
+} from './kernel/candidates.ts';
 export { errnoName, errnoOf, errnoText } from './kernel/errno.ts';
 export {
   DisposedError,
@@ -34,9 +41,20 @@ export { type MemRegion, Tdx } from './kvm/tdx.ts';
 export { type RunOptions, Vcpu } from './kvm/vcpu.ts';
 export { Vm } from './kvm/vm.ts';
 export type { Msr, X64Regs, X64Sregs, X64State } from './kvm/x64-state.ts';
+export { type Cell, type CompareOptions, type Comparison, compare } from './lifecycle/compare.ts';
 export { type LifecycleOptions, runLifecycle } from './lifecycle/lifecycle.ts';
 export { designSupport, type Support, technologySupport } from './lifecycle/support.ts';
-export type { Enforcer, LifecycleReport, Outcome, State, Step } from './lifecycle/words.ts';
+export { WALK_STEPS, Walk, type WalkStep } from './lifecycle/walk.ts';
+export type {
+  Enforcer,
+  LibraryRefusal,
+  LifecycleReport,
+  MemoryRun,
+  MemoryState,
+  Outcome,
+  State,
+  Step,
+} from './lifecycle/words.ts';
 export { type MapOptions, Mapping, PAGE_SIZE } from './memory/mapping.ts';
 export { MemFile } from './memory/mem-file.ts';
 export { Memfd, type MemfdOptions } from './memory/memfd.ts';

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Runs the conformance suite on every kernel at hand and writes docs/kernels.md: scenarios by area against kernels. Usage: node scripts/kernels-page.mjs [--out FILE] [--kernels 6.12,7.3]
+// Runs the conformance suite on every kernel at hand and writes docs/kernels.md: scenarios by area against kernels. Usage: node scripts/kernels-page.mjs [--out FILE] [--kernels 6.12,7.3] [--report 7.3=FILE]: a run of the suite that was kept (--format json) in place of a new one
 import { spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 const MAIN = new URL('../dist/cli/main.js', import.meta.url).pathname;
@@ -9,6 +9,7 @@ const { values } = parseArgs({
   options: {
     out: { type: 'string', default: new URL('../docs/kernels.md', import.meta.url).pathname },
     kernels: { type: 'string', default: '6.12,7.3' },
+    report: { type: 'string', multiple: true, default: [] },
     seed: { type: 'string', default: '20220425' },
   },
 });
@@ -40,7 +41,12 @@ const columns = [];
 for (const release of SIMULATED)
   columns.push(await collect(`simulated ${release}`, suite('--backend', 'sim', '--release', release)));
 if (existsSync('/dev/kvm')) columns.push(await collect('this host', suite('--backend', 'kvm')));
+const kept = new Map(values.report.map((given) => given.split('=', 2)));
 for (const kernel of values.kernels.split(',').filter(Boolean)) {
+  if (kept.has(kernel)) {
+    columns.push({ title: `real ${kernel}`, report: JSON.parse(readFileSync(kept.get(kernel), 'utf8')) });
+    continue;
+  }
   columns.push(
     await collect(`real ${kernel}`, [
       process.execPath,
@@ -90,7 +96,11 @@ const lines = [
 for (const { report, ...column } of run) {
   const reasons = new Map();
   for (const { outcome, detail } of report.scenarios)
-    if (outcome === 'skipped') reasons.set(detail, (reasons.get(detail) ?? 0) + 1);
+    if (outcome === 'skipped') {
+      // The build's own suffix says nothing about the kernel.
+      const reason = detail.replace(/\b(\d+\.\d+\.\d+)-[\w.+-]+/g, '$1');
+      reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+    }
   lines.push(
     `**${heading({ ...column, report })}**`,
     '',

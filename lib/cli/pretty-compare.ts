@@ -1,11 +1,13 @@
 /** Comparisons and stories for a terminal. */
 import { groupBy } from '../conformance/report.ts';
+import type { Step } from '../lifecycle/words.ts';
 import { countFindings, FINDINGS, type Finding, findingOf } from '../report/findings.ts';
 import { stepText } from '../report/markdown.ts';
 import { unique } from '../report/matrix.ts';
 import type { ReportRun } from '../report/run.ts';
 import type { Story } from '../report/story.ts';
 import type { Style } from './style.ts';
+import { visibleWidth } from './table.ts';
 import { breakable, fold, type GridCell, textGrid } from './text-grid.ts';
 
 const COLOURS: Readonly<Record<Finding, Parameters<Style['paint']>[0]>> = {
@@ -47,10 +49,14 @@ function legend(runs: readonly ReportRun[], { style: { paint }, width }: Screen)
   const parts = (Object.keys(FINDINGS) as Finding[])
     .filter((finding) => used.includes(finding))
     .map((finding) => `${paint(COLOURS[finding], FINDINGS[finding].letter)} ${FINDINGS[finding].meaning}`);
-  const places = runs
+  return [...fold(`${parts.join('; ')}.`, width), ...places(runs, width)];
+}
+
+function places(runs: readonly ReportRun[], width: number): string[] {
+  const kernels = runs
     .filter(({ supported }) => supported)
     .map(({ backend, kernel, arch }) => `${backend}: Linux ${plain(kernel ?? '?')}, ${arch ?? '?'}`);
-  return [...fold(`${parts.join('; ')}.`, width), ...fold(`${unique(places).join('; ')}.`, width)];
+  return kernels.length === 0 ? [] : fold(`${unique(kernels).join('; ')}.`, width);
 }
 
 /** With so many pairs, only what the last kernel said of each is shown. */
@@ -88,27 +94,63 @@ export function matrixText(runs: readonly ReportRun[], screen: Screen): string[]
     ),
   ]);
   const head = ['design', ...technologies].map((name) => breakable(name).map((part) => style.paint('dim', part)));
-  return [...textGrid([head, ...rows], width), '', ...legend(runs, screen), ...missing(runs, screen)];
+  return [...textGrid([head, ...rows], width, 'apart'), '', ...legend(runs, screen), ...missing(runs, screen)];
 }
 
 /** Step by step, for a few pairs: those of one design, or of one technology. */
 export function intentsText(runs: readonly ReportRun[], { style: { paint }, width }: Screen): string[] {
   const carriedOut = runs.filter(({ supported }) => supported);
   const one = new Set(carriedOut.map(({ design }) => design)).size === 1;
-  const names = unique(carriedOut.flatMap(({ steps }) => steps.map(({ name }) => name)));
-  const rows = names.map((name) => [
-    breakable(name),
-    ...carriedOut.map(({ steps }): GridCell => {
-      const step = steps.find((other) => other.name === name);
-      if (step === undefined) return [];
-      const colour = step.expected ? COLOURS[findingOf(step)] : 'red';
-      return plain(stepText(step))
-        .split(' ')
-        .map((word) => paint(colour, word));
-    }),
-  ]);
+  const names = stepNames(carriedOut);
   const head = ['intent', ...carriedOut.map(({ design, technology }) => (one ? technology : design))];
-  return textGrid([head.map((name) => breakable(name).map((part) => paint('dim', part))), ...rows], width);
+  const grid = (text: (step: Step) => string): string[] => {
+    const rows = names.map((name) => [
+      breakable(plain(name)),
+      ...carriedOut.map(({ steps }) =>
+        stepCell(
+          steps.find((step) => step.name === name),
+          text,
+          paint,
+        ),
+      ),
+    ]);
+    return textGrid([head.map((name) => breakable(name).map((part) => paint('dim', part))), ...rows], width);
+  };
+  const lines = grid(stepText);
+  if (lines.every((line) => visibleWidth(line) <= width)) return lines;
+  // The legend of the matrix holds for these letters too.
+  return grid((step) => FINDINGS[findingOf(step)].letter + (step.expected ? '' : ' !'));
+}
+
+/** A row for each pair, a column for each step: for a few steps. */
+export function pairsText(runs: readonly ReportRun[], { style: { paint }, width }: Screen): string[] {
+  const carriedOut = runs.filter(({ supported }) => supported);
+  const names = stepNames(carriedOut);
+  const rows = carriedOut.map(({ design, technology, steps }) => [
+    [design],
+    [technology],
+    ...names.map((name) =>
+      stepCell(
+        steps.find((step) => step.name === name),
+        stepText,
+        paint,
+      ),
+    ),
+  ]);
+  const head = ['design', 'technology', ...names].map((name) =>
+    breakable(plain(name)).map((part) => paint('dim', part)),
+  );
+  return [...textGrid([head, ...rows], width), '', ...places(runs, width)];
+}
+
+export const stepNames = (runs: readonly ReportRun[]): string[] =>
+  unique(runs.flatMap(({ steps }) => steps.map(({ name }) => name)));
+
+function stepCell(step: Step | undefined, text: (step: Step) => string, paint: Style['paint']): GridCell {
+  if (step === undefined) return [];
+  const colour = step.expected ? COLOURS[findingOf(step)] : 'red';
+  const words = plain(text(step)).replace('KVM_EXIT_', '').split(' ');
+  return words.flatMap(breakable).map((word) => paint(colour, word));
 }
 
 export function storyText(story: Story, { style: { paint }, width }: Screen): string[] {

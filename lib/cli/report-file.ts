@@ -2,6 +2,7 @@
 import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TraceSink } from '../kernel/trace.ts';
+import type { Step } from '../lifecycle/words.ts';
 
 /** Looked at before the work begins, written after it: what is interrupted leaves nothing. */
 export class ReportFile {
@@ -31,16 +32,24 @@ export class ReportFile {
 /** Lines kept for one step. The rest is in a trace: --trace=FILE. */
 const MOST_LINES = 1000;
 
-/** Lines of system calls by step, in strace's manner. What comes before the first step belongs to none. */
+/** Lines of system calls by step, in strace's manner. What is called between steps belongs to none. */
 export class CallLines {
   readonly lines: string[][] = [];
+  #current: string[] | undefined;
 
   nextStep(): void {
-    this.lines.push([]);
+    this.#current = [];
+    this.lines.push(this.#current);
+  }
+
+  /** What follows the calls that the step counts is the ledger's own looking at the memory. */
+  endStep({ calls }: Step): void {
+    this.#current?.splice(calls);
+    this.#current = undefined;
   }
 
   readonly sink: TraceSink = ({ syscall, text }) => {
-    const step = this.lines.at(-1);
+    const step = this.#current;
     if (syscall !== null && step !== undefined && step.length < MOST_LINES) step.push(text);
   };
 }

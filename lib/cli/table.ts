@@ -5,8 +5,9 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
-/** Visible width: escape sequences for colours take no room. */
-export const visibleWidth = (text: string): number => text.replace(ESCAPES, '').length;
+export const withoutColours = (text: string): string => text.replace(ESCAPES, '');
+/** Escape sequences for colours take no room. */
+export const visibleWidth = (text: string): number => withoutColours(text).length;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence starts with one.
 const ESCAPES = /\u001b\[[0-9;]*m/g;
 

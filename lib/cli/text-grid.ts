@@ -1,11 +1,11 @@
 /** A table whose cells may take several lines, so that it fits a terminal. */
-import { visibleWidth } from './table.ts';
+import { visibleWidth, withoutColours } from './table.ts';
 
 /** The words of a cell. Lines break between them only. */
 export type GridCell = readonly string[];
 
 const joined = (words: GridCell): string =>
-  words.reduce((line, word) => line + (line === '' || line.endsWith('-') ? '' : ' ') + word, '');
+  words.reduce((line, word) => line + (line === '' || /[-_]$/.test(withoutColours(line)) ? '' : ' ') + word, '');
 
 function wrap(words: GridCell, width: number): string[] {
   const lines: string[] = [];
@@ -22,7 +22,7 @@ function wrap(words: GridCell, width: number): string[] {
 }
 
 /** A name that may break after its hyphens: `guest-`, `memfd-`, `mmap`. */
-export const breakable = (name: string): GridCell => name.split(/(?<=-)/);
+export const breakable = (name: string): GridCell => name.split(/(?<=[-_])/);
 
 /** Column widths: what each would like, less where it does not fit, never less than its longest word. */
 function widthsFor(rows: readonly (readonly GridCell[])[], room: number): number[] {
@@ -30,8 +30,11 @@ function widthsFor(rows: readonly (readonly GridCell[])[], room: number): number
   const all = Array.from({ length: columns }, (_, i) => rows.map((row) => row[i] ?? []));
   const liked = all.map((cells) => Math.max(...cells.map((words) => visibleWidth(joined(words)))));
   const widths = all.map((cells) => Math.max(...cells.flatMap((words) => words.map(visibleWidth)), 1));
-  let left = room - widths.reduce((sum, width) => sum + width, 0);
-  // The narrowest first, so that no column starves.
+  let left = Math.max(0, room - widths.reduce((sum, width) => sum + width, 0));
+  const name = Math.min(left, (liked[0] ?? 0) - (widths[0] ?? 0));
+  widths[0] = (widths[0] ?? 0) + name;
+  left -= name;
+  // Names first, then the narrowest, so that no column starves.
   while (left > 0) {
     const needy = widths.map((width, i) => ({ i, width })).filter(({ i, width }) => width < (liked[i] ?? 0));
     const next = needy.sort((a, b) => a.width - b.width)[0];
@@ -42,16 +45,20 @@ function widthsFor(rows: readonly (readonly GridCell[])[], room: number): number
   return widths;
 }
 
-/** Lines of text, at most `width` wide where the longest words allow it. */
-export function textGrid(rows: readonly (readonly GridCell[])[], width: number): string[] {
+/** Lines of text, at most `width` wide where the longest words allow it. `apart`: a blank line between rows, where any takes several. */
+export function textGrid(
+  rows: readonly (readonly GridCell[])[],
+  width: number,
+  spacing: 'close' | 'apart' = 'close',
+): string[] {
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const roomy = widthsFor(rows, width - 2 * (columns - 1));
   const gap = roomy.reduce((sum, w) => sum + w, 0) + 2 * (columns - 1) <= width ? '  ' : ' ';
   const widths = gap === '  ' ? roomy : widthsFor(rows, width - (columns - 1));
-  return rows.flatMap((row) => {
+  const blocks = rows.map((row) => {
     const cells = widths.map((w, i) => wrap(row[i] ?? [], w));
     const height = Math.max(1, ...cells.map((lines) => lines.length));
-    const lines = Array.from({ length: height }, (_, y) =>
+    return Array.from({ length: height }, (_, y) =>
       cells
         .map((cell, i) => {
           const text = cell[y] ?? '';
@@ -60,8 +67,9 @@ export function textGrid(rows: readonly (readonly GridCell[])[], width: number):
         .join(gap)
         .trimEnd(),
     );
-    return lines;
   });
+  const several = blocks.some((lines) => lines.length > 1);
+  return blocks.flatMap((lines, i) => (spacing === 'apart' && several && i > 0 ? ['', ...lines] : lines));
 }
 
 /** Words of a text in lines of at most `width`, each after `indent`. */

@@ -95,6 +95,8 @@ class Suite {
         };
         watch(START_MS);
         child.on('message', (message: ChildMessage) => {
+          // What the child did before it heard of the first failure does not count.
+          if (this.bailed) return;
           if (message.type === 'ready') this.identity = message;
           else if (message.type === 'failed') reject(new Error(message.message));
           else if (message.type === 'start') {

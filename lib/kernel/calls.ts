@@ -141,10 +141,10 @@ function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdK
         : String(value);
     case 'request': {
       const request = Number(value);
-      return findIoctl(request, on)?.name ?? describeRequest(request);
+      return findIoctl(request, on, undefined, all[2])?.name ?? describeRequest(request);
     }
     case 'ioctl-arg':
-      return showIoctlArg(findIoctl(Number(all[1]), on), value);
+      return showIoctlArg(findIoctl(Number(all[1]), on, undefined, value), value);
     default:
       return String(value);
   }

@@ -1,5 +1,5 @@
 /** Kernels that a piece of work can be carried out on, in order of preference. Real ones are there, simulated ones are made to measure. */
-import { type SimPatch, type SimTechnology, simulate } from '../sim/simulate.ts';
+import { type SimPatch, type SimRelease, type SimTechnology, type SimulateOptions, simulate } from '../sim/simulate.ts';
 import { UnsupportedError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
 import { kvmAccess, nativeKernel } from './select.ts';
@@ -9,7 +9,7 @@ import { type TraceSink, traceKernel } from './trace.ts';
 /** What a piece of work wants of a kernel, by name. A real kernel has it or not; a simulated one is made with it. */
 export interface KernelNeed {
   readonly arch: Kernel['arch'];
-  /** What must protect guests; `none` is always there. */
+  /** What must protect guests. None: whatever the kernel has by itself; default VMs are always there. */
   readonly technologies: readonly string[];
   /** Series that no release has. */
   readonly patches: readonly string[];
@@ -40,23 +40,29 @@ export function hostCandidate(trace?: TraceSink): KernelCandidate {
   };
 }
 
+/** The simulation that has what is needed. */
+export function simulationOf({ arch, technologies, patches }: KernelNeed, release?: SimRelease): SimulateOptions {
+  return {
+    arch,
+    patches: patches as readonly SimPatch[],
+    ...(technologies.length === 0 ? {} : { technologies: technologies as readonly SimTechnology[] }),
+    ...(release === undefined ? {} : { release }),
+  };
+}
+
 /** A simulated kernel with exactly what is needed, a new one at each call. */
 export function simulationCandidate(trace?: TraceSink): KernelCandidate {
   return {
     name: 'simulation',
     open: ({ arch, technologies, patches }) => {
       try {
-        const wanted = {
-          technologies: technologies as readonly SimTechnology[],
-          patches: patches as readonly SimPatch[],
-        };
-        const kernel = simulate({ arch, ...wanted });
+        const kernel = simulate(simulationOf({ arch, technologies, patches }));
         return new Sys(trace === undefined ? kernel : traceKernel(kernel, trace));
       } catch (error) {
         // Options that contradict each other: no kernel has both.
         if (error instanceof RangeError) {
           throw new UnsupportedError(
-            `a kernel with ${[...technologies, ...patches].join(' and ')}`,
+            `a kernel with ${[...technologies, ...patches].join(' and ') || 'default VMs'}`,
             error.message,
             'none',
           );

@@ -31,6 +31,12 @@ const MAP_TYPE = 0xfn;
 const MAP_SHARED = 1n;
 
 const F_SETLEASE = 1024n;
+const KVM_CAP_EXIT_HYPERCALL = 201n;
+const SEALED =
+  'the registers of a protected guest are sealed: SEV-ES and SEV-SNP by the launch, TDX from the beginning';
+/** Any VM or vCPU request may end so; kept apart because it says nothing about the arguments. */
+const DEAD_VM =
+  'the VM was created by another process (a fork cannot use it), or KVM declared it dead: then the kernel log says why';
 const PINNED =
   'the first page cannot be pinned: not mapped, without the right, private, beyond the end of the file, or of memfd_secret';
 
@@ -258,6 +264,35 @@ const ROWS: readonly Row[] = [
     code: 'EFAULT',
     hint: "with exit reason MEMORY_FAULT the guest touched memory whose backing must change first; with UNKNOWN the slot's userspace_addr cannot be reached",
   },
+  {
+    of: 'KVM_RUN',
+    code: 'EINVAL',
+    hint: 'a protected guest runs only when its launch is complete: SEV and SEV-ES KVM_SEV_INIT2, SEV-SNP KVM_SEV_SNP_LAUNCH_FINISH, TDX KVM_TDX_INIT_VCPU and KVM_TDX_FINALIZE_VM',
+  },
+  {
+    of: 'KVM_RUN',
+    code: 'EIO',
+    hint: `${DEAD_VM}; arm64: memory of a protected guest must be anonymous or a memfd, since pages of a guest_memfd or of other files cannot be given to it`,
+  },
+  { of: 'KVM_CREATE_VCPU', code: 'EIO', hint: `a trust domain has vCPUs only after KVM_TDX_INIT_VM; else: ${DEAD_VM}` },
+  { of: 'KVM_GET_REGS', code: 'EINVAL', hint: SEALED },
+  { of: 'KVM_SET_REGS', code: 'EINVAL', hint: SEALED },
+  {
+    of: 'KVM_SET_USER_MEMORY_REGION',
+    code: 'EPERM',
+    hint: 'a protected VM of pKVM has no read-only and no logged slots, and from its first KVM_RUN on none can be moved or deleted',
+  },
+  {
+    of: 'KVM_MEMORY_ENCRYPT_UNREG_REGION',
+    code: 'EINVAL',
+    hint: 'address and size must be exactly those of a region that was registered',
+  },
+  {
+    of: 'KVM_ENABLE_CAP',
+    code: 'EINVAL',
+    when: ({ struct }) => big(struct?.cap) === KVM_CAP_EXIT_HYPERCALL,
+    hint: 'KVM hands out KVM_HC_MAP_GPA_RANGE alone: 1 << 12, or 0 for nothing',
+  },
   { of: 'KVM_RUN', code: 'ENOEXEC', hint: 'the vCPU is not initialised (arm64: KVM_ARM_VCPU_INIT)' },
   { of: 'open', code: 'EACCES', hint: 'no right to it: for /dev/kvm join its group (often kvm) or run as root' },
   {
@@ -266,10 +301,6 @@ const ROWS: readonly Row[] = [
     hint: 'for /dev/kvm: load the module (kvm_intel, kvm_amd), and enable virtualisation in the firmware or the outer hypervisor',
   },
 ];
-
-/** Any VM or vCPU request may end so; kept apart because it says nothing about the arguments. */
-const DEAD_VM =
-  'the VM was created by another process (a fork cannot use it), or KVM declared it dead: then the kernel log says why';
 
 export function hintFor(context: HintContext): string | undefined {
   const key = context.request ?? context.call;

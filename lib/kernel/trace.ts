@@ -171,7 +171,7 @@ class Tracer {
     watched = true,
   ): void {
     const on = typeof before[0] === 'number' ? this.#kinds.get(before[0]) : undefined;
-    const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on) : undefined;
+    const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on, undefined, before[2]) : undefined;
     const out: Record<number, Uint8Array> = {};
     for (const index of FILLS[call] ?? []) {
       const bytes = this.#bytesOf(after[index]);

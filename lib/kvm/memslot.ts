@@ -4,8 +4,10 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { Owner } from '../kernel/owner.ts';
 import type { Mapping } from '../memory/mapping.ts';
 import {
+  KVM_CLEAR_DIRTY_LOG,
   KVM_GET_DIRTY_LOG,
   KVM_SET_USER_MEMORY_REGION,
+  kvm_clear_dirty_log,
   kvm_dirty_log,
   kvm_userspace_memory_region,
 } from '../uapi/index.ts';
@@ -109,12 +111,36 @@ export class Memslot extends Owner {
     this.close();
   }
 
-  /** KVM_GET_DIRTY_LOG: one bit per page of the slot, lowest first; reading clears the log. ENOENT when it is not kept. */
+  /**
+   * KVM_GET_DIRTY_LOG: one bit per page of the slot, lowest first. Reading clears the log, unless KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is enabled
+   * for the VM. ENOENT when it is not kept.
+   */
   dirtyLog(): Uint8Array {
     this.assertOpen();
     const bitmap = new Uint8Array(Math.ceil(this.size / 4096 / 64) * 8);
     const request = kvm_dirty_log.encode({ slot: this.slot });
     this.vm.ioctl(KVM_GET_DIRTY_LOG, request, [[kvm_dirty_log.offsets.dirty_bitmap, bitmap]]);
     return bitmap;
+  }
+
+  /**
+   * KVM_CLEAR_DIRTY_LOG: takes the pages that `bitmap` names out of the log, so that they are noticed again when they are written. `bitmap` is
+   * as `dirtyLog` gives it; `firstPage`, a multiple of 64, is the page of its first bit. `pages`: how many pages it is for; by default as
+   * many as it has bits, up to the end of the slot. EINVAL for pages beyond the slot and for a part that neither is a multiple of 64 nor ends it,
+   * ENOENT when no log is kept.
+   */
+  clearDirtyLog(
+    bitmap: Uint8Array,
+    { firstPage = 0, pages }: { readonly firstPage?: number; readonly pages?: number } = {},
+  ): void {
+    this.assertOpen();
+    const count = pages ?? Math.min(8 * bitmap.length, Math.max(0, Math.ceil(this.size / 4096) - firstPage));
+    if (bitmap.length < Math.ceil(count / 64) * 8) {
+      throw new RangeError(
+        `clearDirtyLog: ${count} pages need a bitmap of ${Math.ceil(count / 64) * 8} bytes (whole words of 8), got ${bitmap.length}`,
+      );
+    }
+    const request = kvm_clear_dirty_log.encode({ slot: this.slot, num_pages: count, first_page: firstPage });
+    this.vm.ioctl(KVM_CLEAR_DIRTY_LOG, request, [[kvm_clear_dirty_log.offsets.dirty_bitmap, bitmap]]);
   }
 }

@@ -76,6 +76,16 @@ const ROWS: readonly Row[] = [
     code: 'EIO',
     hint: 'finished already, or an identity block that does not fit the measurement',
   },
+  {
+    of: /LAUNCH_UPDATE_VMSA$/,
+    code: 'EINVAL',
+    hint: 'a vCPU is sealed once, and not while it is debugged',
+  },
+  {
+    of: /LAUNCH_(UPDATE_DATA|UPDATE_VMSA|MEASURE|FINISH|SECRET)$|DBG|STATUS/,
+    code: 'EBADF',
+    hint: 'LAUNCH_START comes first: until then the VM has no /dev/sev to go through',
+  },
   { of: /./, code: 'EBADF', hint: 'sev_fd must be an open /dev/sev' },
 ];
 

@@ -82,8 +82,10 @@ export class Agent {
   readonly #host: AgentHost;
   readonly #collector: ReportCollector;
   #ready = false;
-  /** In words, the access that the guest hangs in. */
-  #stuck: string | undefined;
+  /** The guest stands before an access that faulted, and tries it again when it runs. */
+  #hangs = false;
+  /** In words, how the guest ended. */
+  #dead: string | undefined;
 
   constructor(host: AgentHost) {
     this.#host = host;
@@ -94,14 +96,9 @@ export class Agent {
     return this.#host.vcpu;
   }
 
-  /** The access that the guest repeats with every run, since nothing can move it on. */
-  get stuck(): string | undefined {
-    return this.#stuck;
-  }
-
   /**
-   * One order, to its end. GuestFault when the guest touches memory that it cannot have; Unexpected for an exit that nobody expects;
-   * UnsupportedError when it hangs in an earlier fault and nobody can set its registers.
+   * One order, to its end. GuestFault when the guest touches memory that it cannot have: where registers can be set it begins anew with the next
+   * order, else it tries that access again first. Unexpected for an exit that nobody expects; UnsupportedError once that has ended it for good.
    */
   async order(order: Order, { address, length = 0, value = 0n, source = 0 }: Orders): Promise<Answer> {
     let exits = 0;
@@ -117,30 +114,28 @@ export class Agent {
     return { ...answer, exits: exits + answer.exits };
   }
 
-  /** The fault's cause was mended: lets the guest finish the order that it hangs in. */
-  async resume(): Promise<Answer> {
-    this.#stuck = undefined;
-    return this.#run();
-  }
-
   /** Runs until the guest waits for an order. */
   async #run(): Promise<Answer> {
     const { vcpu, signal, restart, convert } = this.#host;
-    if (this.#stuck !== undefined) {
-      if (restart === undefined)
-        throw new UnsupportedError('the guest', `it hangs in ${this.#stuck}`, 'its registers are nobody’s to set');
-      restart();
-      this.#stuck = undefined;
-      this.#ready = false;
-      await this.#run();
-      return this.#run();
+    if (this.#dead !== undefined && restart === undefined)
+      throw new UnsupportedError('the guest', `it ended: ${this.#dead}`, 'its registers are nobody’s to set');
+    if (this.#dead !== undefined || this.#hangs) {
+      restart?.();
+      this.#dead = undefined;
+      this.#hangs = false;
+      const first = await this.#run();
+      const then = await this.#run();
+      return { ...then, exits: first.exits + then.exits };
     }
     let refusal: unknown;
     let value = 0n;
     for (let exits = 1, conversions = 0; ; exits++) {
       const exit = await this.#next(vcpu, signal);
       if (exit.name === 'KVM_EXIT_INTR') continue;
-      if (exit.name === 'KVM_EXIT_MEMORY_FAULT') throw this.#hang(new GuestFault(exit));
+      if (exit.name === 'KVM_EXIT_MEMORY_FAULT') {
+        this.#hangs = true;
+        throw new GuestFault(exit);
+      }
       if (exit.name === 'KVM_EXIT_HYPERCALL') {
         try {
           convert(requestOf(exit));
@@ -153,10 +148,10 @@ export class Agent {
         continue;
       }
       const event = exit.name === 'KVM_EXIT_MMIO' ? this.#collector.accept(exit) : undefined;
-      if (event === undefined) throw this.#dead(`the guest stopped: ${describe(exit)}`);
+      if (event === undefined) throw this.#ended(`the guest stopped: ${describe(exit)}`);
       if (event === 'pending') continue;
       if (event.kind !== 'report') {
-        throw this.#dead(
+        throw this.#ended(
           event.kind === 'exception'
             ? `the guest took an exception at 0x${event.pc.toString(16)} (syndrome 0x${event.syndrome.toString(16)}, address 0x${event.address.toString(16)})`
             : `the guest stopped by itself (${event.kind})`,
@@ -177,18 +172,15 @@ export class Agent {
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       const fault = memoryError(vcpu, error);
-      this.#stuck = `${fault?.message ?? `KVM_RUN: ${error.code}`}`;
+      // Where KVM_RUN does not even begin, the guest is where it was.
+      if (fault !== undefined || error.code === 'EFAULT') this.#hangs = true;
+      else if (error.code === 'EIO') this.#dead = `KVM_RUN: ${error.code}`;
       throw fault ?? error;
     }
   }
 
-  #hang(fault: GuestFault): GuestFault {
-    this.#stuck = fault.message;
-    return fault;
-  }
-
-  #dead(message: string): Unexpected {
-    this.#stuck = message;
+  #ended(message: string): Unexpected {
+    this.#dead = message;
     return new Unexpected(message);
   }
 

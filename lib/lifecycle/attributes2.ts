@@ -25,18 +25,36 @@ export function setAttributes2(sys: Sys, fd: number, range: Range, state: 'priva
   }
 }
 
-/** Why files of a VM do not convert in place: asked of one; undefined when they do. */
-export function noConversionInPlace(vm: Vm): string | undefined {
+export interface InPlaceObstacle {
+  readonly reason: string;
+  /** The kernel has no such series at all. */
+  readonly noSeries: boolean;
+}
+
+/** Why files of a VM do not convert in place; undefined when they do. Shown on a page: it is converted, and the host touches it. */
+export function noConversionInPlace(vm: Vm): InPlaceObstacle | undefined {
   const made = vm.raw.createGuestMemfd(PAGE, { mmap: true, initShared: true });
-  if (!made.ok) return `a guest_memfd that starts shared cannot be had: KVM_CREATE_GUEST_MEMFD ${made.code}`;
+  if (!made.ok) {
+    const reason = `a guest_memfd that starts shared cannot be had: KVM_CREATE_GUEST_MEMFD ${made.code}`;
+    return { reason, noSeries: true };
+  }
+  const mapping = made.value.map();
   try {
-    const request = kvm_memory_attributes2.encode({ offset: 0, size: PAGE, attributes: 0 });
+    mapping.fill(1, { length: 1 });
+    const attributes = KVM_MEMORY_ATTRIBUTE.value.KVM_MEMORY_ATTRIBUTE_PRIVATE;
+    const request = kvm_memory_attributes2.encode({ offset: 0, size: PAGE, attributes });
     const asked = made.value.raw.ioctl(declareMemoryAttributes2(), request);
-    if (asked.ok) return undefined;
-    return asked.code === 'ENOTTY'
-      ? 'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)'
-      : `KVM_SET_MEMORY_ATTRIBUTES2 on a file of this VM: ${asked.code}: a VM of this type has no private memory`;
+    if (!asked.ok && asked.code === 'ENOTTY')
+      return { reason: 'a guest_memfd does not know KVM_SET_MEMORY_ATTRIBUTES2 (ENOTTY)', noSeries: true };
+    if (!asked.ok) {
+      const reason = `KVM_SET_MEMORY_ATTRIBUTES2 on a file of this VM: ${asked.code}: a VM of this type has no private memory`;
+      return { reason, noSeries: false };
+    }
+    // That it says yes proves nothing: the host must have lost the page.
+    if (!mapping.raw.read(0, 1).ok) return undefined;
+    return { reason: 'KVM_SET_MEMORY_ATTRIBUTES2 goes through, and the host still reads the page', noSeries: true };
   } finally {
+    mapping.close();
     made.value.close();
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The guest's own memory: its program, its page tables, its mailbox, everything that is no subject of the lifecycle. Guest-physical 0, 1 MiB.
- * Where the technology keeps private pages in a guest_memfd, the program lies in such pages and the rest is shared.
+ * Where the technology has private pages beside shared ones, the program lies in such pages and the rest is shared.
  */
 import { a64, GHCB_GPA, type GuestProgram, type SideBit, x64 } from '../guest/index.ts';
 import { Owner } from '../kernel/owner.ts';
@@ -10,6 +10,8 @@ import { Mapping } from '../memory/mapping.ts';
 import { Memfd } from '../memory/memfd.ts';
 import { F_SEAL } from '../uapi/index.ts';
 import { setAttributes2 } from './attributes2.ts';
+import type { Design } from './designs/index.ts';
+import { setPrivateRegion } from './designs/memfd-region.ts';
 import type { ProtectedVm, Technology } from './technologies/index.ts';
 
 /** The shared side: programs, page tables, everything that is no secret. Guest-physical 0, 1 MiB. */
@@ -30,11 +32,12 @@ export class BootMemory extends Owner {
   /** How the host reaches it. */
   readonly mapping: Mapping;
   readonly #resources: Owner[];
-  readonly #inPlace: number | undefined;
   readonly detail: string;
   readonly #technology: Technology;
+  readonly #design: BootDesign;
+  readonly #makePrivate: MakePrivate;
 
-  private constructor(vm: Vm, technology: Technology, made: Made, resources: Owner[]) {
+  private constructor(vm: Vm, technology: Technology, design: BootDesign, made: Made, resources: Owner[]) {
     super(vm.sys, undefined, 'boot memory', () => {
       for (const resource of resources.reverse()) resource.close();
     });
@@ -42,16 +45,17 @@ export class BootMemory extends Owner {
     this.#technology = technology;
     this.mapping = made.mapping;
     this.detail = made.detail;
-    this.#inPlace = made.inPlace;
+    this.#design = design;
+    this.#makePrivate = made.makePrivate ?? (() => {});
     this.#resources = resources;
   }
 
-  /** Makes the memory and its memslot. `inPlace`: files of this VM convert their pages themselves. */
-  static create(vm: Vm, technology: Technology, inPlace: boolean): BootMemory {
+  /** Makes the memory and its memslot. */
+  static create(vm: Vm, technology: Technology, design: BootDesign): BootMemory {
     const resources: Owner[] = [];
     try {
-      const made = make(vm, technology, inPlace, resources);
-      return new BootMemory(vm, technology, made, resources);
+      const made = make(vm, technology, design, resources);
+      return new BootMemory(vm, technology, design, made, resources);
     } catch (error) {
       for (const resource of resources.reverse()) resource.close();
       throw error;
@@ -108,8 +112,7 @@ export class BootMemory extends Owner {
         else this.#loadReset(guarded, vcpu, gpa, bytes);
       }
       for (const { gpa, length } of around(GHCB_GPA, end)) {
-        if (this.#inPlace === undefined) this.vm.setPrivate(gpa, length);
-        else setAttributes2(sys, this.#inPlace, { offset: gpa, length }, 'private');
+        this.#makePrivate(gpa, length);
         guarded.load(vcpu, { gpa, length, hva: staging.hva + gpa });
       }
     } finally {
@@ -124,12 +127,12 @@ export class BootMemory extends Owner {
     const source = Mapping.anonymous(sys, length);
     this.#resources.push(source);
     source.write(0, bytes);
-    const file = this.vm.createGuestMemfd(length);
-    this.#resources.push(file);
-    const backing = { backing: source, guestMemfd: file };
-    this.#resources.push(this.vm.addMemslot({ slot: RESET_SLOT, gpa, size: length, ...backing }));
-    // With conversion in place, a file without INIT_SHARED is private from the start.
-    if (this.#inPlace === undefined) this.vm.setPrivate(gpa, length);
+    const slot = { slot: RESET_SLOT, gpa, size: length };
+    if (this.#design.convertsInPlace) {
+      // A file without INIT_SHARED is private from the start.
+      const guestMemfd = this.vm.createGuestMemfd(length);
+      this.#resources.push(guestMemfd, this.vm.addMemslot({ ...slot, backing: source, guestMemfd }));
+    } else privateSide(this.vm, this.#design, slot, source, this.#resources)(0, length);
     guarded.load(vcpu, { gpa, length, hva: source.hva });
   }
 }
@@ -140,25 +143,60 @@ const around = (hole: number, end: number): { gpa: number; length: number }[] =>
   { gpa: hole + PAGE, length: end - hole - PAGE },
 ];
 
+type BootDesign = Pick<Design, 'convertsInPlace' | 'privateFile'>;
+/** Bytes from the start of the memory. */
+type MakePrivate = (offset: number, length: number) => void;
+
 interface Made {
   readonly mapping: Mapping;
   readonly detail: string;
-  /** Descriptor of the file that converts in place. */
-  readonly inPlace?: number;
+  readonly makePrivate?: MakePrivate;
 }
 
-function make(vm: Vm, technology: Technology, inPlace: boolean, resources: Owner[]): Made {
+interface Slot {
+  readonly slot: number;
+  readonly gpa: number;
+  readonly size: number;
+}
+
+/** A memslot of 2022, which is deleted as any other. */
+class BoundMemfd extends Owner {
+  constructor(vm: Vm, slot: number) {
+    super(vm.sys, undefined, 'memslot with a memfd', () => {
+      if (!vm.closed) vm.raw.setUserMemoryRegion({ slot });
+    });
+  }
+}
+
+/** Binds a slot with ordinary memory and a private side to it, all of it shared at first. */
+function privateSide(vm: Vm, design: BootDesign, slot: Slot, shared: Mapping, resources: Owner[]): MakePrivate {
+  const file = design.privateFile?.(vm, slot.size);
+  if (file === undefined) {
+    const guestMemfd = vm.createGuestMemfd(slot.size);
+    resources.push(guestMemfd, vm.addMemslot({ ...slot, backing: shared, guestMemfd }));
+    return (offset, length) => vm.setPrivate(slot.gpa + offset, length);
+  }
+  resources.push(file);
+  setPrivateRegion(vm, { ...slot, hva: shared.hva, fd: file.fd });
+  resources.push(new BoundMemfd(vm, slot.slot));
+  // What the file holds is private.
+  return (offset, length) => file.fallocate(0, offset, length);
+}
+
+function make(vm: Vm, technology: Technology, design: BootDesign, resources: Owner[]): Made {
   const slot = { slot: SHARED_SLOT, gpa: 0, size: SHARED_SIZE };
   const keep = <T extends Owner>(owner: T): T => {
     resources.push(owner);
     return owner;
   };
   const twoSided = technology.initialContents === 'copied-in';
-  if (twoSided && inPlace) {
+  if (twoSided && design.convertsInPlace) {
     const guestMemfd = keep(vm.createGuestMemfd(SHARED_SIZE, { mmap: true, initShared: true }));
     const mapping = keep(guestMemfd.map());
     keep(vm.addMemslot({ ...slot, backing: mapping, guestMemfd }));
-    return { mapping, inPlace: guestMemfd.fd, detail: 'one guest_memfd holds the guest, 1 MiB at gpa 0' };
+    const makePrivate: MakePrivate = (offset, length) =>
+      setAttributes2(vm.sys, guestMemfd.fd, { offset, length }, 'private');
+    return { mapping, makePrivate, detail: 'one guest_memfd holds the guest, 1 MiB at gpa 0' };
   }
   // An ordinary memfd, sealed so that its size cannot change under the guest.
   const file = keep(Memfd.create(vm.sys, { name: 'privmem-shared', size: SHARED_SIZE }));
@@ -170,10 +208,11 @@ function make(vm: Vm, technology: Technology, inPlace: boolean, resources: Owner
     keep(vm.addMemslot({ ...slot, backing: mapping }));
     return { mapping, detail: `a memfd with seals ${seals} is the shared side, 1 MiB at gpa 0` };
   }
-  const guestMemfd = keep(vm.createGuestMemfd(SHARED_SIZE));
-  keep(vm.addMemslot({ ...slot, backing: mapping, guestMemfd }));
+  const makePrivate = privateSide(vm, design, slot, mapping, resources);
+  const kind = design.privateFile === undefined ? 'guest_memfd' : 'memfd';
   return {
     mapping,
-    detail: `a memfd with seals ${seals} is the shared side, a guest_memfd the private one, 1 MiB at gpa 0`,
+    makePrivate,
+    detail: `a memfd with seals ${seals} is the shared side, a ${kind} the private one, 1 MiB at gpa 0`,
   };
 }

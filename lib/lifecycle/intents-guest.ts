@@ -17,7 +17,6 @@ import {
   word,
 } from './contents.ts';
 import type { Done } from './designs/index.ts';
-import { pageAt, withHostMapping } from './intents-host.ts';
 import type { StepResult } from './ledger.ts';
 import { BOUNCE_SIZE, INITIAL, PAGE, PRIVATE_GPA, SEED, type Stage } from './stage.ts';
 import { Unexpected } from './words.ts';
@@ -79,13 +78,14 @@ export async function guestWrites(stage: Stage): Promise<StepResult> {
 }
 
 /** The host looks at the guest's own value. */
-export function hostReadsPrivate(stage: Stage): StepResult {
-  const seen = withHostMapping(stage, pageAt(OWN), (mapping) => mapping.readU64(0));
+export function hostReadsPrivate(read: () => bigint): StepResult {
+  const seen = read();
   const product = productOf(initialWord(0));
   const reported = { seen: hex(seen) };
   if (seen === product)
     return { detail: 'the host reads the guest’s own value, nobody objects', enforcedBy: 'nobody', reported };
-  return { detail: 'the host reads something else than the guest wrote: ciphertext', enforcedBy: 'kernel', reported };
+  const what = seen === 0n ? 'zeros: other memory' : 'something else than the guest wrote: ciphertext';
+  return { detail: `the host reads ${what}`, enforcedBy: 'kernel', reported };
 }
 
 /** The host writes into private memory; what the guest finds there then. */

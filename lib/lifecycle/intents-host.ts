@@ -4,6 +4,7 @@ import { Pipe } from '../memory/pipe.ts';
 import type { Range } from './designs/index.ts';
 import type { StepResult } from './ledger.ts';
 import { PAGE, type Stage } from './stage.ts';
+import { notBound } from './words.ts';
 
 /** A host access that the discussion wants to see refused at this moment. */
 export function withHostMapping<T>(stage: Stage, range: Range, body: (mapping: Mapping) => T): T {
@@ -14,6 +15,14 @@ export function withHostMapping<T>(stage: Stage, range: Range, body: (mapping: M
   } finally {
     mapping.close();
   }
+}
+
+/** Access at the slot's userspace_addr, which every VMM has, and no design hands out. */
+export function atSlot<T>(stage: Stage, offset: number, body: (mapping: Mapping, offset: number) => T): T {
+  const mapping = stage.needMemfile().slotMapping;
+  if (mapping === undefined) throw notBound();
+  stage.hostRange = { offset: 0, length: stage.size };
+  return body(mapping, offset);
 }
 
 export const pageAt = (offset: number): Range => ({ offset, length: PAGE });
@@ -34,17 +43,19 @@ export function hostReads(stage: Stage, offset: number): StepResult {
 }
 
 /** read(2) of a pipe into the memory: the kernel copies, so that no signal comes but EFAULT. */
-export function kernelWrites(mapping: Mapping, byte: number): void {
+export function kernelWrites(mapping: Mapping, byte: number, offset = 0): void {
   const pipe = Pipe.create(mapping.sys);
   try {
     pipe.write(new Uint8Array(8).fill(byte));
-    pipe.vmspliceTo(mapping, { length: 8 });
+    pipe.vmspliceTo(mapping, { offset, length: 8 });
   } finally {
     pipe.close();
   }
 }
 
 /** process_vm_readv(2) of the memory: the kernel pins the page. */
-export function kernelReads(mapping: Mapping): void {
-  mapping.readPinned(0, new Uint8Array(8));
+export function kernelReads(mapping: Mapping, offset = 0): bigint {
+  const bytes = new Uint8Array(8);
+  mapping.readPinned(offset, bytes);
+  return new DataView(bytes.buffer).getBigUint64(0, true);
 }

@@ -56,7 +56,8 @@ export function defaultDesign(technology: string): string {
   return technology === 'none' || technology === 'pkvm' ? 'unbound-first' : 'guest-memfd';
 }
 
-function choose(kvm: Kvm, options: LifecycleOptions): { design: Design; technology: Technology } {
+/** Design and technology by name, when the kernel has both and they go together. */
+export function choose(kvm: Kvm, options: LifecycleOptions): { design: Design; technology: Technology } {
   const { technology: technologyName = 'none' } = options;
   const { design: designName = defaultDesign(technologyName) } = options;
   const technologies = technologySupport(kvm);

@@ -50,16 +50,17 @@ function merged<T extends { offset: number; length: number; state: string }>(run
   return out;
 }
 
-/** Which parts of a range a file holds. */
-function held(file: MemFile, range: Range): Range[] {
+/** Which parts of a range a file holds. `allocated`: all of it, as far as the lifecycle knows. */
+function held(file: MemFile, range: Range, allocated: boolean): Range[] {
   let questions = 0;
   const pages = (offset: number, length: number): number => {
     questions++;
     try {
       return file.residency(offset, length).cache;
     } catch (error) {
-      // Before 6.5 a memfd can be asked where its data is.
-      if (error instanceof KernelError && error.code === 'ENOSYS') return dataPages(file, offset, length);
+      // Before 6.5 a memfd can be asked where data was written, though not what was only allocated.
+      if (error instanceof KernelError && error.code === 'ENOSYS')
+        return allocated ? length / PAGE : dataPages(file, offset, length);
       throw error;
     }
   };
@@ -116,16 +117,17 @@ export class MemoryMap {
   }
 
   /** From 0 to the end, without gaps. What the kernel does not tell counts as being there. */
-  runs(memfile: Memfile, faulting?: Range): readonly MemoryRun[] {
+  runs(memfile: Memfile, bound: boolean, faulting?: Range): readonly MemoryRun[] {
     let runs: MemoryRun[] = [];
     for (const { offset, length, state } of this.#runs) {
-      const file = state === 'private' ? memfile.file : memfile.sharedFile;
+      // What no slot has yet has one side: the file itself.
+      const file = state === 'private' || !bound ? memfile.file : memfile.sharedFile;
       if (file.closed) {
         runs.push({ offset, length, state: 'unbacked' });
         continue;
       }
       let part: MemoryRun[] = [{ offset, length, state: 'unbacked' }];
-      for (const range of held(file, { offset, length }))
+      for (const range of held(file, { offset, length }, state === 'private'))
         part = put(part, range, (_, from, bytes) => ({ offset: from, length: bytes, state: state as MemoryState }));
       runs.push(...part);
     }

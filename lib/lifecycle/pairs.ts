@@ -26,7 +26,7 @@ export function needOf(design: string, technology: string): KernelNeed {
   const included = technology === 'sw-protected' && patch !== undefined && design !== 'in-place';
   return {
     arch: technology === 'pkvm' ? 'arm64' : 'x64',
-    technologies: included ? [] : [technology],
+    technologies: included || technology === 'none' ? [] : [technology],
     patches: patch === undefined ? [] : [patch],
   };
 }

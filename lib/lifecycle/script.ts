@@ -2,8 +2,9 @@
  * The intents of a lifecycle, in order. The same script runs under every design and technology; what it meets differs, and is recorded, not assumed.
  */
 import type { Mapping } from '../memory/mapping.ts';
-import { lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
+import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
 import type { Promised } from './designs/index.ts';
+import { declareComplete, fillInitial, loadCopy } from './initialise.ts';
 import {
   convert,
   guestAccepts,
@@ -15,14 +16,22 @@ import {
   hostReadsPrivate,
   hostRefills,
   hostWritesPrivate,
-  initialBytes,
   neighbours,
 } from './intents-guest.ts';
-import { hostMaps, hostReads, hostWrites, kernelReads, kernelWrites, pageAt, withHostMapping } from './intents-host.ts';
+import {
+  atSlot,
+  hostMaps,
+  hostReads,
+  hostWrites,
+  kernelReads,
+  kernelWrites,
+  pageAt,
+  withHostMapping,
+} from './intents-host.ts';
 import type { Ledger, StepOptions, StepResult } from './ledger.ts';
 import { playPinned } from './pinned.ts';
 import { playSecondFile, type StepRunner } from './second-file.ts';
-import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
+import { PAGE, type Stage } from './stage.ts';
 import { playTwoSides } from './two-sides.ts';
 
 /** Ends a lifecycle early. The ledger says which step did not go through. */
@@ -110,58 +119,32 @@ class Script {
     await this.#step('host-writes-after-bind', 'any', () => hostWrites(stage, 0, 0xcc, 'after bind'));
     await this.#foundation({ name: 'launch-start' }, () => ({ detail: stage.startLaunch() }));
     if (!design.fillsBeforeBind) await this.#fill();
+    else if (technology.initialContents === 'copied-in') await this.#loadCopy();
   }
 
-  /** Initial contents, the way that design and technology have for it. */
+  async #loadCopy(): Promise<void> {
+    await this.#step('load-copy', 'ok', () => loadCopy(this.#stage));
+  }
+
   async #fill(): Promise<void> {
-    const stage = this.#stage;
-    const { design, technology, size } = stage;
-    await this.#step('fill', 'ok', () => {
-      const memfile = stage.needMemfile();
-      const all = { offset: 0, length: size };
-      const loader = design.fillsBeforeBind ? memfile.hostMap(all) : memfile.sharedMap(all);
-      this.#loader = loader;
-      loader.write(0, initialBytes(stage));
-      const where =
-        memfile.sharedFile === memfile.file || design.fillsBeforeBind ? 'a mapping' : 'a mapping of the shared side';
-      const held = (): string => stage.heldText();
-      const written = `initial contents written through ${where}`;
-      switch (technology.initialContents) {
-        case 'encrypted-in-place':
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva: loader.hva });
-          stage.map.set(all, 'private');
-          return { detail: `${written}, and encrypted where they lie (REG_REGION, LAUNCH_UPDATE_DATA); ${held()}` };
-        case 'copied-in': {
-          memfile.setState?.(all, 'private');
-          stage.map.set(all, 'private');
-          const hva = design.convertsInPlace ? 0 : loader.hva;
-          stage.needGuarded().load(stage.needVcpu(), { gpa: PRIVATE_GPA, length: size, hva });
-          // The guest would find the host's copy there as soon as it shares a page.
-          if (!design.convertsInPlace) memfile.sharedFile.punchHole(0, size);
-          const how = design.convertsInPlace
-            ? 'made part of the launch where they lie'
-            : "copied into private pages by the launch, the host's copy discarded";
-          return { detail: `${written}, and ${how}; ${held()}` };
-        }
-        default:
-          return { detail: `${written}; ${held()}` };
-      }
-    });
+    await this.#step('fill', 'ok', () =>
+      fillInitial(this.#stage, (loader) => {
+        this.#loader = loader;
+      }),
+    );
   }
 
   #complete(): StepResult {
-    const stage = this.#stage;
-    const { detail, enforcedBy } = stage.needMemfile().complete();
-    const finished = stage.needGuarded().finish(stage.needVcpu());
-    if (stage.design.convertsInPlace) stage.map.set({ offset: 0, length: stage.size }, 'private');
+    const result = declareComplete(this.#stage);
     this.#completed = true;
-    return { detail: `${finished}; ${detail}`, enforcedBy };
+    return result;
   }
 
   async #initialise(): Promise<void> {
     const stage = this.#stage;
     const { promises } = stage.design;
     await this.#step('complete-with-live-mapping', promises.completeWithLiveMapping, () => this.#complete());
+    await this.#step('old-mapping-reads', 'any', () => this.#oldMappingReads());
     await this.#step('remove-mapping', 'ok', () => {
       this.#loader?.unmap();
       return { detail: "the loader's mapping is gone" };
@@ -177,6 +160,18 @@ class Script {
     this.#tampered = access.outcome === 'ok';
   }
 
+  /** What the mapping that was there before the completion reaches now. */
+  #oldMappingReads(): StepResult {
+    const stage = this.#stage;
+    stage.hostRange = { offset: 0, length: stage.size };
+    const seen = this.#loader?.readU64(0) ?? 0n;
+    const reported = { seen: hex(seen) };
+    if (seen === initialWord(0))
+      return { detail: 'the old mapping still shows the initial contents', enforcedBy: 'nobody', reported };
+    const what = seen === 0n ? 'zeros: other memory' : 'ciphertext';
+    return { detail: `the old mapping is still there and shows ${what}`, enforcedBy: 'kernel', reported };
+  }
+
   async #guestBegins(): Promise<void> {
     const stage = this.#stage;
     const { design, technology } = stage;
@@ -184,20 +179,21 @@ class Script {
       await this.#step('guest-accepts', 'ok', () => guestAccepts(stage));
     await this.#step('guest-reads-initial-contents', 'ok', () => guestReads(stage, this.#tampered));
     await this.#step('guest-writes', 'ok', () => guestWrites(stage));
-    await this.#step('host-reads-private', 'any', () => hostReadsPrivate(stage));
+    await this.#step('host-reads-private', 'any', () =>
+      hostReadsPrivate(() => withHostMapping(stage, pageAt(OWN), (mapping) => mapping.readU64(0))),
+    );
+    await this.#step('slot-reads-private', 'any', () =>
+      hostReadsPrivate(() => atSlot(stage, OWN, (mapping, at) => mapping.readU64(at))),
+    );
     await this.#step('host-writes-private', 'any', () =>
       hostWritesPrivate(stage, () =>
         withHostMapping(stage, pageAt(SPOILT), (mapping) => mapping.fill(TAMPER, { length: 8 })),
       ),
     );
-    await this.#step('vm-readv-private', 'any', () => {
-      withHostMapping(stage, pageAt(OWN), kernelReads);
-      return { detail: 'process_vm_readv pins the private page and reads', enforcedBy: 'nobody' };
-    });
+    // By the slot's own address, where a VMM would point a device at.
+    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(() => atSlot(stage, OWN, kernelReads)));
     await this.#step('io-into-private', 'any', () =>
-      hostWritesPrivate(stage, () =>
-        withHostMapping(stage, pageAt(SPOILT), (mapping) => kernelWrites(mapping, TAMPER)),
-      ),
+      hostWritesPrivate(stage, () => atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, TAMPER, at))),
     );
   }
 

@@ -51,6 +51,7 @@ export class Stage {
   #vcpu: Vcpu | undefined;
   #agent: Agent | undefined;
   #carriedOut: Done | undefined;
+  #bound = false;
 
   constructor(kvm: Kvm, design: Design, technology: Technology, options: StageOptions) {
     this.kvm = kvm;
@@ -105,14 +106,15 @@ export class Stage {
 
   /** The guest's own memory. */
   makeShared(): string {
-    this.#boot = BootMemory.create(this.needVm(), this.technology, this.design.convertsInPlace);
+    this.#boot = BootMemory.create(this.needVm(), this.technology, this.design);
     return this.#boot.detail;
   }
 
-  bind(): BoundSlot {
+  bind(slot = PRIVATE_SLOT): BoundSlot {
     const memfile = this.needMemfile();
-    const bound = memfile.bind(PRIVATE_SLOT, PRIVATE_GPA);
+    const bound = memfile.bind(slot, PRIVATE_GPA);
     this.map.set({ offset: 0, length: this.size }, memfile.startsAs);
+    this.#bound = true;
     return bound;
   }
 
@@ -239,7 +241,7 @@ export class Stage {
 
   /** The memfile as it is, with the place that faulted; undefined while there is none. */
   memory(faulting?: Range): readonly MemoryRun[] | undefined {
-    return this.memfile === undefined ? undefined : this.map.runs(this.memfile, faulting);
+    return this.memfile === undefined ? undefined : this.map.runs(this.memfile, this.#bound, faulting);
   }
 
   /** Closes whatever is open, in the order that every technology allows. */

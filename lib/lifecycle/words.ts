@@ -107,6 +107,10 @@ export class LibraryRefusal extends StateError {
   }
 }
 
+/** What has no place in the guest yet cannot be asked for: there is no gpa to name. */
+export const notBound = (): LibraryRefusal =>
+  new LibraryRefusal('unbound', 'ask for a place of the memfile', ['bind', 'close'], 'it has no gpa yet');
+
 /** The exit by which KVM tells of such an access: KVM_EXIT_MEMORY_FAULT, or KVM_EXIT_MEMORY_ERROR of the 2022 series. */
 export interface GuestFaultExit {
   readonly name: string;

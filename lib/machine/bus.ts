@@ -86,14 +86,18 @@ export class Bus {
     const place = this.#find(address);
     if (place === undefined) return false;
     const { device } = place;
-    if (device.write === undefined) return true;
+    if (device.write === undefined && device.writeBytes === undefined) return true;
     const offset = address - place.start;
     try {
+      if (device.writeBytes !== undefined) {
+        device.writeBytes(offset, data.subarray(from, from + size));
+        return true;
+      }
       for (let done = 0; done < size; ) {
         const part = partOf(size - done);
         let value = 0;
         for (let i = part - 1; i >= 0; i--) value = value * 256 + (data[from + done + i] ?? 0);
-        device.write(offset + done, part, value);
+        device.write?.(offset + done, part, value);
         done += part;
       }
     } catch (error) {

@@ -19,8 +19,13 @@ export {
   RESET_CONTROL,
   resetControl,
 } from './devices/power.ts';
+export { REPORT, reportDevice } from './devices/report.ts';
 export { RTC, rtc } from './devices/rtc.ts';
 export { COM1, Serial, type SerialOptions } from './devices/serial.ts';
+export { type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
+export { type VirtioConsole, virtioConsole } from './devices/virtio-console.ts';
+export { type VirtioDevice, VirtioMmio } from './devices/virtio-mmio.ts';
+export { Virtqueue } from './devices/virtqueue.ts';
 export type { DispatchOptions } from './dispatch.ts';
 export { GuestPrograms, ProgramError, type ProgramPlace, type ProgramResult } from './guest-programs.ts';
 export { EdgeIrq, LevelIrq, NO_IRQ } from './irq.ts';

@@ -80,6 +80,8 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
   #end: MachineEnd | undefined;
   #ended: ((end: MachineEnd) => void) | undefined;
   #running = false;
+  /** Whether somebody listens to exits: asked for each of them. */
+  #watched = false;
   /** vCPUs that are in KVM_RUN or on their way there. */
   readonly #busy = new Set<Vcpu>();
   readonly #halted = new Set<Vcpu>();
@@ -94,9 +96,17 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
     this.memory = memory;
     const converter = new Converter(memory, policy, (conversion) => this.#converted(conversion));
     this.#dispatcher = new Dispatcher(this.ports, this.mmio, converter, this.#statistics, options);
+    const watch = (event: string | symbol): void => {
+      if (event === 'exit') queueMicrotask(() => this.#watch());
+    };
+    for (const event of ['newListener', 'removeListener']) EventEmitter.prototype.on.call(this, event, watch);
     this.#doorbells = new Doorbells(vm, (error) =>
       this.#stop({ kind: 'device-error', vcpu: undefined, device: 'doorbell', error }),
     );
+  }
+
+  #watch(): void {
+    this.#watched = this.listenerCount('exit') > 0;
   }
 
   /** A device's registers on a bus; sizes and addresses in bytes. RangeError where another device is. */
@@ -246,7 +256,7 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
     if (this.#doorbells.any) this.#doorbells.look();
     const end = this.#dispatcher.handle(vcpu, exit);
     if (channels.exit.hasSubscribers) channels.exit.publish({ machine: this, vcpu: vcpu.id, exit });
-    if (this.listenerCount('exit') > 0) this.emit('exit', vcpu.id, exit);
+    if (this.#watched) this.emit('exit', vcpu.id, exit);
     if (end === 'halt') {
       this.#halted.add(vcpu);
       if (this.#halted.size === this.vcpus.length) this.#stop({ kind: 'halted', vcpu: vcpu.id });

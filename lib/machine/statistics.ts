@@ -18,11 +18,31 @@ export interface ExitStatistics {
 const PAGE = 4096;
 const REASONS = 64;
 
+/** Counts by place. The place of the time before is at hand: most come again at once. */
+class Counts {
+  readonly #cells = new Map<number, { count: number }>();
+  #place = -1;
+  #cell = { count: 0 };
+
+  add(place: number): void {
+    if (place !== this.#place) {
+      this.#place = place;
+      this.#cell = this.#cells.get(place) ?? { count: 0 };
+      this.#cells.set(place, this.#cell);
+    }
+    this.#cell.count++;
+  }
+
+  all(): Map<number, number> {
+    return new Map([...this.#cells].map(([place, { count }]) => [place, count]));
+  }
+}
+
 export class Statistics {
   readonly #reasons = new Uint32Array(REASONS);
   readonly #names: (string | undefined)[] = [];
-  readonly #ports = new Map<number, number>();
-  readonly #pages = new Map<number, number>();
+  readonly #ports = new Counts();
+  readonly #pages = new Counts();
   unclaimed = 0;
   conversions = 0;
   convertedBytes = 0;
@@ -34,12 +54,11 @@ export class Statistics {
   }
 
   port(port: number): void {
-    this.#ports.set(port, (this.#ports.get(port) ?? 0) + 1);
+    this.#ports.add(port);
   }
 
   page(gpa: number): void {
-    const page = Math.floor(gpa / PAGE) * PAGE;
-    this.#pages.set(page, (this.#pages.get(page) ?? 0) + 1);
+    this.#pages.add(Math.floor(gpa / PAGE) * PAGE);
   }
 
   snapshot(): ExitStatistics {
@@ -53,8 +72,8 @@ export class Statistics {
     const { unclaimed, conversions, convertedBytes } = this;
     return {
       ...{ total, byReason, unclaimed, conversions, convertedBytes },
-      byPort: new Map(this.#ports),
-      byPage: new Map(this.#pages),
+      byPort: this.#ports.all(),
+      byPage: this.#pages.all(),
     };
   }
 }

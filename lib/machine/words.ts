@@ -22,6 +22,8 @@ export interface Device {
   /** `size` is 1, 2 or 4 bytes. Left out: reads give ones. */
   read?(offset: number, size: number): number;
   write?(offset: number, size: number, value: number): void;
+  /** In place of `write`: the bytes of a write as they came, 1 to 8 of them. */
+  writeBytes?(offset: number, bytes: Uint8Array): void;
   /** Puts back what it holds of the host: files, timers. */
   close?(): void;
 }

@@ -85,6 +85,7 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
     tries: 'Completion is declared while the loader still maps the file.',
     worry: COMPLETE,
   },
+  'old-mapping-reads': { tries: 'The host reads through the mapping from before completion.', worry: COMPLETE },
   'remove-mapping': { tries: 'The loader gives its mapping up.' },
   complete: { tries: 'Completion is declared, in order this time.', worry: COMPLETE },
   'host-access-after-complete': { tries: 'The host asks for a new mapping and writes.', worry: COMPLETE },
@@ -92,6 +93,10 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
   'guest-reads-initial-contents': { tries: 'The guest adds up every word of its memory.', worry: NON_EMPTY },
   'guest-writes': { tries: 'The guest stores a value that the host never had, and reads it back.' },
   'host-reads-private': { tries: 'The host reads a page that the guest holds private.', worry: COMPLETE },
+  'slot-reads-private': {
+    tries: "The host reads the same page at the memslot's own address, where KVM and a device would look.",
+    worry: SLOTS,
+  },
   'host-writes-private': { tries: 'The host writes into a private page; the guest looks at it.', worry: COMPLETE },
   'vm-readv-private': { tries: 'The kernel reads a private page for the host: process_vm_readv.', worry: ONE_FILE },
   'io-into-private': { tries: 'Ordinary I/O goes into a private page, as read(2) does.', worry: ONE_FILE },

@@ -40,8 +40,8 @@ function section(run: ReportRun): Markup {
     ? html`<p class="soft">on ${kernelText(run)}; enforced by: ${enforcers.join(', ')}</p>
 ${reason !== undefined && html`<p class="soft">not on a kernel before it: ${reason}</p>`}
 ${verdict(run)}
+<div class="panel" role="region" aria-live="polite" aria-label="The step in focus" tabindex="0"></div>
 ${strip(run)}
-<div class="panel" role="region" aria-live="polite" aria-label="The step in focus"></div>
 <h3>Steps</h3>
 ${stepList(run)}`
     : html`<p>not carried out: ${reason ?? 'no reason was given'}</p>`;

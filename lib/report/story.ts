@@ -22,7 +22,7 @@ export interface Story {
 function happened(step: Step): string {
   const state = step.from === step.to ? '' : ` State: ${step.from} to ${step.to}.`;
   const reported = Object.entries(step.reported ?? {}).map(([name, value]) => `${name} ${value}`);
-  const guest = reported.length > 0 ? ` The guest reported ${reported.join(', ')}.` : '';
+  const guest = reported.length > 0 ? ` Reported: ${reported.join(', ')}.` : '';
   const fault = step.fault === undefined ? '' : ` (${step.fault})`;
   const promised = step.expected ? '' : ' This is not what the design promises.';
   return `${outcomeOf(step)}${fault}: ${step.detail} (${callsText(step.calls)}).${state}${guest}${promised}`;
@@ -51,7 +51,7 @@ function enforced(step: Step): string {
 
 /** What a run says to a worry. */
 const SHOWN: Readonly<Record<Finding, string>> = {
-  done: 'it goes through, as the design and the technology promise.',
+  done: 'it goes through; what happened says what comes of it.',
   refused: 'the worry is met by the kernel itself, with an errno and before anything happens.',
   convention: 'the worry is met by convention only.',
   fault: 'the worry is met at the access: it faults, and the process that tried is told.',
@@ -107,7 +107,7 @@ function conclusion({ steps }: ReportRun): string[] {
   return parts.filter(([, found]) => found.length > 0).map(([text, found]) => `${text}: ${listed(found)}.`);
 }
 
-/** `only`: tells those steps, by index; the conclusion is of all. */
+/** `only`: tells those steps, under their numbers, and draws no conclusion. */
 export function storyOf(run: ReportRun, only?: (step: Step) => boolean): Story {
   const { design, technology, supported, reason, backend, kernel, arch, steps, passed } = run;
   const title = `design ${design}, technology ${technology}`;
@@ -118,5 +118,5 @@ export function storyOf(run: ReportRun, only?: (step: Step) => boolean): Story {
   if (passed === false) opening.push('Not every step came out as the design promises.');
   const told = new Map<Worry, number>();
   const chosen = steps.flatMap((step, i) => (only?.(step) === false ? [] : [storyStep(step, i + 1, told)]));
-  return { title, opening, steps: chosen, conclusion: conclusion(run) };
+  return { title, opening, steps: chosen, conclusion: only === undefined ? conclusion(run) : [] };
 }

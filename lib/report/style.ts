@@ -34,11 +34,12 @@ h2:focus, li:focus { outline: none; }
 
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; padding: 0; margin: .5rem 0 .8rem; list-style: none; font-size: .85rem; }
 .legend .m, .legend .key { display: inline-block; min-width: 1.7em; padding: 0 .3em; margin-right: .35em; text-align: center; border: 1px solid var(--line); font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-weight: 600; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; padding-right: 1.4rem; }
+.scroll:has(.matrix) { padding-right: 0; }
 table { border-collapse: collapse; }
-.strip th, .strip td { padding: 0 .15rem; font-size: .78rem; text-align: center; min-width: 1.7rem; }
+.strip th, .strip td { padding: 0; font-size: .78rem; text-align: center; min-width: 1.42rem; }
 .strip th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--bg); padding-right: .6rem; text-align: right; white-space: nowrap; font-weight: 500; color: var(--soft); }
-.strip .state { border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.strip .state { padding: 0; font-size: .69rem; letter-spacing: -.02em; border: 1px solid var(--line); background: var(--panel); font-weight: 600; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .strip td.m { border: 1px solid var(--bg); font-weight: 600; }
 .h1 td { height: 1.3rem; } .h2 td { height: 2.2rem; } .h3 td { height: 3.2rem; } .h4 td { height: 4.6rem; }
 .m.private { background: repeating-linear-gradient(135deg, var(--private) 0 5px, var(--private2) 5px 7px) var(--private); color: var(--private-ink); }
@@ -50,7 +51,7 @@ table { border-collapse: collapse; }
 .strip td.here { box-shadow: inset 2px 0 0 var(--here), inset -2px 0 0 var(--here); }
 .strip .number a { text-decoration: none; }
 .unexpected, .unexpected a { color: var(--bad); font-weight: 700; }
-.strip .state:last-child { overflow: visible; }
+.strip .state:last-child { overflow: visible; text-align: left; padding-left: .15rem; }
 .names td, .strip .names th { vertical-align: top; }
 .strip .names th { padding-top: .3rem; }
 .names span { writing-mode: vertical-rl; padding: .3rem 0; white-space: nowrap; color: var(--soft); }
@@ -59,12 +60,14 @@ table { border-collapse: collapse; }
 .f-lost { color: var(--cool); } .f-unsupported { color: var(--soft); }
 .strip .below td { font-weight: 600; } .strip .below td.calls, .strip .below td.name { font-weight: 400; color: var(--soft); }
 
-.panel { position: sticky; bottom: 0; max-height: 45vh; overflow: auto; margin: .4rem 0 .8rem; padding: .6rem .9rem; min-height: 8.4rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
+.panel { height: 10.5rem; overflow: auto; margin: .4rem 0 .8rem; padding: .5rem .9rem; background: var(--panel); border: 1px solid var(--line); border-left: 4px solid var(--here); }
 .panel pre { max-height: 16rem; }
 .panel:empty { display: none; }
 .where { font-weight: 600; }
 .steps { list-style: none; padding: 0; margin: .6rem 0 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(25rem, 1fr)); gap: .6rem; }
 .step { border: 1px solid var(--line); border-left-width: 4px; padding: .5rem .8rem; scroll-margin-top: 1rem; overflow-wrap: anywhere; }
+.b-refused { border-left-color: var(--good); } .b-convention { border-left-color: var(--warn); }
+.b-nobody, .b-fault { border-left-color: var(--bad); } .b-lost { border-left-color: var(--cool); }
 .step.here, .step:target { border-color: var(--here); }
 .step.unexpected { border-color: var(--bad); }
 .step.unexpected, .step.unexpected a { color: inherit; font-weight: inherit; }
@@ -102,7 +105,8 @@ summary { cursor: pointer; font-size: .87rem; color: var(--link); }
   .strip td.here, .matrix a[aria-current] { box-shadow: none; }
   .names td.here span { color: var(--soft); font-weight: 400; }
   .strip td.m { border: 1px solid #777; }
-  .strip th, .strip td { font-size: 7.5pt; min-width: 1.35rem; }
+  .strip th, .strip td { font-size: 7pt; min-width: 1.2rem; }
+  .strip .state { font-size: 6.5pt; }
   .steps { grid-template-columns: 1fr 1fr; }
   .step, tr { break-inside: avoid; }
   h2 { break-after: avoid; }

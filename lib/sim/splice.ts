@@ -171,8 +171,11 @@ export function copyFileRange(
   // The sum is compared in 64 bits without a sign.
   if (length + from.position >= 2n ** 64n || length + to.position >= 2n ** 64n) return -EOVERFLOW;
   const rest = source.size - from.position;
-  const count = rest <= 0n ? 0n : length < rest ? length : rest;
-  if (count > 0n && to.position >= OFFSET_MAX) return -EFBIG;
+  const wanted = rest <= 0n ? 0n : length < rest ? length : rest;
+  // generic_write_check_limits, also when there is nothing to copy.
+  const room = OFFSET_MAX - to.position;
+  if (room <= 0n) return -EFBIG;
+  const count = wanted < room ? wanted : room;
   const overlaps =
     source.ino === target.ino && to.position + count > from.position && to.position < from.position + count;
   if (overlaps) return -EINVAL;

@@ -7,8 +7,8 @@
 import { address, array, fd, named, u32, u64 } from './fields.ts';
 import { KVM_MEMORY_ATTRIBUTE } from './kvm-private.ts';
 import { struct } from './layout.ts';
-import type { Ioctl } from './registry.ts';
-import { defineIoctl } from './registry.ts';
+import type { Ioctl, IoctlDeclaration } from './registry.ts';
+import { defineIoctl, makeIoctl } from './registry.ts';
 
 /** `offset` in the file; `error_offset` is written when it fails with EAGAIN or ENOMEM. `flags` and `reserved` must be 0. */
 export const kvm_memory_attributes2 = struct(
@@ -68,18 +68,24 @@ export const kvm_run_memory_error = struct(
   { source: fdBased },
 );
 
-/** Makes KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE known (the old number, 64 bytes); returns it. */
+const PRIVATE_REGION: IoctlDeclaration = {
+  nr: 0x46,
+  direction: 'write',
+  on: 'vm',
+  arg: kvm_userspace_memory_region_ext,
+  encodedSize: 32,
+  realLength: (bytes) =>
+    bytes.length >= 8 && (new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true) & KVM_MEM_PRIVATE) !== 0
+      ? kvm_userspace_memory_region_ext.size
+      : 32,
+  since: fdBased,
+};
+const PRIVATE_REGION_NAME = 'KVM_SET_USER_MEMORY_REGION_PRIVATE';
+
+/** KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE: the old number, 64 bytes. Traces and errors of that number stay those of the old request. */
+export const privateMemoryRegion: Ioctl = makeIoctl(PRIVATE_REGION_NAME, PRIVATE_REGION);
+
+/** Makes it known as well, for all requests of that number; returns it. */
 export function declarePrivateMemoryRegion(): Ioctl {
-  return defineIoctl('KVM_SET_USER_MEMORY_REGION_PRIVATE', {
-    nr: 0x46,
-    direction: 'write',
-    on: 'vm',
-    arg: kvm_userspace_memory_region_ext,
-    encodedSize: 32,
-    realLength: (bytes) =>
-      bytes.length >= 8 && (new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true) & KVM_MEM_PRIVATE) !== 0
-        ? kvm_userspace_memory_region_ext.size
-        : 32,
-    since: fdBased,
-  });
+  return defineIoctl(PRIVATE_REGION_NAME, PRIVATE_REGION);
 }

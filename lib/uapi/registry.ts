@@ -95,18 +95,15 @@ function flexibleLength(layout: Layout): ((bytes: Uint8Array) => number) | undef
   return layout.flexible?.count === undefined ? undefined : (bytes) => layout.lengthOf(bytes);
 }
 
-/**
- * Declares a request. Declaring the same name and number again replaces the old declaration; two names may share a number (a number
- * that an unmerged series quotes may belong to something else in a merged kernel), then the kind of descriptor decides.
- */
-export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
+/** Describes a request without making it known: for one whose number is another's in the kernels that are not patched. */
+export function makeIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
   const { arg } = declaration;
   const layout = isLayout(arg) ? arg : undefined;
   const travels =
     declaration.travels ??
     ({ none: 'in', write: 'in', read: 'out', 'read-write': 'in-out' } as const)[declaration.direction];
   const realLength = declaration.realLength ?? (layout === undefined ? undefined : flexibleLength(layout));
-  const ioctl: Ioctl = {
+  return {
     name,
     request: requestNumber(declaration, layout),
     on: typeof declaration.on === 'string' ? [declaration.on] : declaration.on,
@@ -126,7 +123,15 @@ export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl 
     ...(realLength === undefined ? {} : { realLength }),
     since: declaration.since ?? 'declared by the user',
   };
-  if (layout !== undefined) defineLayout(layout);
+}
+
+/**
+ * Declares a request. Declaring the same name and number again replaces the old declaration; two names may share a number (a number
+ * that an unmerged series quotes may belong to something else in a merged kernel), then the kind of descriptor decides.
+ */
+export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl {
+  const ioctl = makeIoctl(name, declaration);
+  if (ioctl.arg.kind === 'struct') defineLayout(ioctl.arg.layout);
   const key = keyOf(name, ioctl.arch);
   const old = byName.get(key);
   if (old !== undefined) {
@@ -141,15 +146,17 @@ export function defineIoctl(name: string, declaration: IoctlDeclaration): Ioctl 
 }
 
 /**
- * Finds a request by number. Several may share one: the kind of descriptor decides, then the architecture, then the declaration that
- * came last (a user's, over one of the tables).
+ * Finds a request by number. Several may share one: a struct that does not fit the argument is not meant, then the kind of descriptor
+ * decides, then the architecture, then the declaration that came last (a user's, over one of the tables).
  */
-export function findIoctl(request: number, on?: FdKind, arch: Arch = hostArch): Ioctl | undefined {
+export function findIoctl(request: number, on?: FdKind, arch: Arch = hostArch, given?: unknown): Ioctl | undefined {
   let best: Ioctl | undefined;
   let bestScore = -1;
   for (const ioctl of byRequest.get(request) ?? []) {
     const fits = on !== undefined && ioctl.on.includes(on) ? 2 : 0;
-    const score = fits + (ioctl.arch === undefined || ioctl.arch === arch ? 1 : 0);
+    const held =
+      given instanceof Uint8Array && ioctl.arg.kind === 'struct' ? ioctl.arg.layout.size <= given.length : true;
+    const score = (held ? 4 : 0) + fits + (ioctl.arch === undefined || ioctl.arch === arch ? 1 : 0);
     if (score >= bestScore) {
       best = ioctl;
       bestScore = score;

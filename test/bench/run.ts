@@ -7,6 +7,7 @@ import { conversionItems } from './items/conversion.ts';
 import { copyItems } from './items/copies.ts';
 import { guestMemfdItems } from './items/guest-memfd.ts';
 import { ioctlItems } from './items/ioctl.ts';
+import { machineItems } from './items/machine.ts';
 import { mappingItems } from './items/mapping.ts';
 import { vcpuItems } from './items/vcpu.ts';
 import { type Options, readOptions, USAGE } from './options.ts';
@@ -20,6 +21,7 @@ const PAGE = 'docs/performance.md';
 const allItems = (): Item[] => [
   ...ioctlItems(),
   ...vcpuItems(),
+  ...machineItems(),
   ...guestMemfdItems(),
   ...conversionItems(),
   ...copyItems(),

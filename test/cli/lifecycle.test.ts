@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { LifecycleReport } from '../../lib/lifecycle/words.ts';
+import { nearestRelease } from '../../lib/sim/profile.ts';
 import { noKvm, privmem } from '../support/cli.ts';
 
 const reason = noKvm();
@@ -39,6 +40,21 @@ describe.skipIf(missing !== undefined)(
         expect(['kernel', 'library', 'nobody']).toContain(step.enforcedBy);
       }
     });
+
+    test.each(['unbound-first', 'guest-memfd-mmap'])(
+      '%s: the simulation of this release takes the same steps with the same outcomes',
+      (design) => {
+        const facts = (report: LifecycleReport) => {
+          const { backend: _backend, kernel: _kernel, steps, ...rest } = report;
+          return { ...rest, steps: steps.map(({ micros: _micros, ...step }) => step) };
+        };
+        const real = parsed('--design', design, '--backend', 'kvm');
+        const simulated = parsed('--design', design, '--backend', 'sim', '--release', nearestRelease(real.kernel));
+        expect([real.backend, simulated.backend]).toEqual(['kvm', 'sim']);
+        expect(real.steps.length).toBeGreaterThanOrEqual(10);
+        expect(facts(simulated)).toEqual(facts(real));
+      },
+    );
 
     test('the guest reports a value that no host write contains', () => {
       const directory = mkdtempSync(path.join(tmpdir(), 'privmem-'));
@@ -111,12 +127,22 @@ describe.skipIf(missing !== undefined)(
     test.each([
       ['--design', 'in-place', 4],
       ['--design', 'nonsense', 2],
-      ['--technology', 'tdx', 4],
       ['--technology', 'nonsense', 2],
     ])('%s %s ends with %i and says so', (option, value, status) => {
       const ended = privmem('lifecycle', option, value);
       expect(ended).toMatchObject({ status, stdout: '' });
       expect(ended.stderr).toContain(value);
+    });
+
+    test('a technology that this host lacks ends with 4 where the real kernel is asked for, and is simulated otherwise', () => {
+      const real = privmem('lifecycle', '--technology', 'tdx', '--backend', 'kvm');
+      expect([real.status, real.stdout]).toEqual([4, '']);
+      expect(real.stderr).toMatch(/technology tdx: .*KVM_X86_TDX_VM/);
+      const any = privmem('lifecycle', '--technology', 'tdx', '--size', '64K');
+      expect([any.status, /backend sim .*the real one cannot do this: technology tdx/.test(any.stdout)]).toEqual([
+        0,
+        true,
+      ]);
     });
   },
 );

@@ -77,8 +77,21 @@ describe('documents', () => {
     const { cells } = JSON.parse(
       privmem('compare', '--backend', 'sim', ...PAIR, '--intent', 'bind', '--json').stdout,
     ) as Shown;
-    expect(cells[0]?.steps.length).toBeGreaterThan(1);
-    for (const { name } of cells[0]?.steps ?? []) expect(name).toContain('bind');
+    expect(cells[0]?.steps.map(({ name }) => name)).toEqual(['bind']);
+    const parts = privmem(
+      'compare',
+      '--backend',
+      'sim',
+      ...PAIR,
+      '--intent',
+      'after-bind',
+      '--intent',
+      'host-f',
+      '--json',
+    );
+    const names = (JSON.parse(parts.stdout) as Shown).cells[0]?.steps.map(({ name }) => name) ?? [];
+    expect(names.length).toBeGreaterThan(2);
+    for (const name of names) expect(name).toMatch(/after-bind|host-f/);
     const none = privmem('compare', '--backend', 'sim', ...PAIR, '--intent', 'nonsense');
     expect(none).toMatchObject({ status: 2, stdout: '' });
     expect(none.stderr).toContain('matches none of create');

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { visibleWidth } from '../../lib/cli/table.ts';
+import { visibleWidth, withoutColours } from '../../lib/cli/table.ts';
 import { breakable, fold, textGrid } from '../../lib/cli/text-grid.ts';
 
 const word = fc.stringMatching(/^[a-z]{1,9}$/);
@@ -33,6 +33,9 @@ test('columns are aligned, colours take no room, names break after hyphens', () 
     [['guest-memfd'], [red('ok'), 'sim', 'R12', 'F1'], ['—']],
   ];
   expect(textGrid(grid, 80)).toEqual(['design       sw-protected   tdx', `guest-memfd  ${red('ok')} sim R12 F1  —`]);
+  // Painted or not, the parts of a name are joined without a space.
+  const painted = [[['design'], breakable('sw-protected').map(red)]];
+  expect(textGrid(painted, 80).map(withoutColours)).toEqual(['design  sw-protected']);
   expect(textGrid(grid, 28)).toEqual([
     'design       sw-         tdx',
     '             protected',

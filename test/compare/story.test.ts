@@ -55,7 +55,7 @@ test('the conclusion names each step under what it showed', () => {
     stepOf({ name: 'e', outcome: 'lost', expected: false }),
     stepOf({ name: 'f' }),
   ];
-  const { conclusion } = storyOf(runOf({ steps }), ({ name }) => name === 'f');
+  const { conclusion } = storyOf(runOf({ steps }));
   expect(conclusion).toEqual([
     'Refused or stopped by the kernel: a, b.',
     'Refused by this library only: c.',
@@ -63,6 +63,9 @@ test('the conclusion names each step under what it showed', () => {
     'Contents lost at: e.',
     'Not as promised: e.',
   ]);
+  const one = storyOf(runOf({ steps }), ({ name }) => name === 'f');
+  expect(one.steps.map(({ title }) => title)).toEqual(['6 f']);
+  expect(one.conclusion).toEqual([]);
 });
 
 test('a pair without a run says why, and tells no steps', () => {

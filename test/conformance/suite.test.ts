@@ -1,6 +1,6 @@
 /** `privmem conformance` as a process: verdicts about scenarios that hang, die and fail; formats; comparison. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -71,13 +71,15 @@ describe('verdicts', () => {
     );
   });
 
-  it('a suite interrupted by Ctrl-C ends with 130 and leaves no process', { timeout: 20_000 }, async () => {
+  it('a suite interrupted by Ctrl-C ends with 130 and leaves no process', { timeout: 60_000 }, async () => {
+    const told = path.join(folder, 'blocks');
     const child = spawn(
       process.execPath,
       [MAIN, 'conformance', '--backend', 'sim', '--also', ODD, '--filter', '*process/blocks'],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ODD_BLOCKS: told } },
     );
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // Not before the scenario is under way, however long the machine takes to come there.
+    await expect.poll(() => existsSync(told), { timeout: 50_000, interval: 10 }).toBe(true);
     const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
       .trim()
       .split(' ')
@@ -104,7 +106,11 @@ describe('formats', () => {
   });
 
   it('a run that was cut short does not look complete', () => {
-    expect(few('--format', 'ktap', '--bail').stdout).toContain('Bail out!');
+    const { status, stdout } = few('--format', 'ktap', '--bail');
+    expect(status).toBe(1);
+    expect(stdout).toContain('Bail out!');
+    expect(stdout).toContain('not ok 1 odd/process/expects_too_much');
+    expect(stdout).not.toContain('odd/process/throws');
   });
 
   it('JUnit counts and escapes', () => {

@@ -134,6 +134,8 @@ export class CpuGenerator {
   readonly #hardware: boolean;
   #mode: Mode;
   #started = false;
+  /** Commands of a sequence that chance alone would seldom make. */
+  readonly #queue: CpuCommand[] = [];
   #asked = false;
 
   constructor(random: Random, hardware: boolean) {
@@ -153,6 +155,11 @@ export class CpuGenerator {
       this.#started = true;
       return { do: 'start', mode: this.#mode, tables: random.once(2) };
     }
+    const queued = this.#queue.shift();
+    if (queued !== undefined) return queued;
+    if (this.#mode === 32 && random.once(30)) return this.#refused();
+    // Where KVM executes all, page tables count as they are; a processor may remember what they were.
+    if (this.#mode === 64 && !this.#hardware && random.once(60)) return this.#remapped();
     const roll = random.below(40);
     if (roll === 0) {
       this.#mode = random.pick([16, 32, 64, 64]);
@@ -171,6 +178,39 @@ export class CpuGenerator {
     if (roll < 11) return this.#system();
     if (roll < 16) return this.#bytes();
     return this.#instruction() ?? this.next();
+  }
+
+  /** A data segment that is there and cannot be written, then an access by it: also where nothing is. */
+  #refused(): CpuCommand {
+    const random = this.#random;
+    const selector = random.pick([8, 40, 40]);
+    // add, or, adc, sbb, and, sub, xor, cmp; not, neg, inc, dec; or a plain move.
+    const [opcode, reg] = random.pick([
+      ...[0, 8, 16, 24, 32, 40, 48, 56].map((code) => [code + 1, 1] as const),
+      ...([
+        [0xf7, 2],
+        [0xf7, 3],
+        [0xff, 0],
+        [0xff, 1],
+        [0x89, 2],
+        [0x8b, 2],
+      ] as const),
+    ]);
+    const place = (random.once(2) ? NOWHERE : DATA) + random.below(64) * 4;
+    this.#queue.push(
+      this.#code([opcode, 0x05 | (reg << 3), ...this.#little(BigInt(place), 4)], opcode < 64 ? 0x10 : 0),
+    );
+    return this.#code([...this.#load(0, BigInt(selector)), 0x8e, 0xd8, 0x8c, 0xd9]);
+  }
+
+  /** An entry of the page tables that the code itself is reached by loses bits. */
+  #remapped(): CpuCommand {
+    const random = this.#random;
+    const entry = TABLES + random.below(3) * 0x1000;
+    const kept = random.pick([0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn]);
+    // and dword ptr [entry], kept
+    this.#queue.push(this.#code([0x81, 0x24, 0x25, ...this.#little(BigInt(entry), 4), ...this.#little(kept, 4)], 0x10));
+    return { do: 'start', mode: 64, tables: random.once(2) };
   }
 
   #value(): bigint {

@@ -1,4 +1,5 @@
 /** All mistakes that can be planted. */
+import { IN_CPU } from './cpu-faults.ts';
 import { IN_FILES } from './file-faults.ts';
 import { IN_KVM, IN_PROTECTED } from './kvm-faults.ts';
 import type { PlantedFault } from './planting.ts';
@@ -12,4 +13,5 @@ export const FAULTS: readonly PlantedFault[] = [
   ...IN_FILES.map(of('files')),
   ...IN_KVM.map(of('kvm')),
   ...IN_PROTECTED.map(of('protected')),
+  ...IN_CPU.map(of('cpu')),
 ];

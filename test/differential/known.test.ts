@@ -100,3 +100,14 @@ agree(
   ],
   'what is read to be written faults as a write',
 );
+
+agree(
+  'files',
+  [
+    { do: 'memfd', slot: 0, name: 'memory', flags: 2 },
+    { do: 'lseek', slot: 0, offset: 0x7fffffffffffffffn, whence: 1 },
+    { do: 'memfd', slot: 1, name: 'memory', flags: 2 },
+    { do: 'copyRange', slot: 1, to: 0, length: 0x1000n, flags: 0 },
+  ],
+  'nothing is copied to where nothing can be, which is EFBIG',
+);

@@ -2,6 +2,7 @@
 
 import { CACHESTAT_LENGTH, FAULT, FAULT_LENGTH, STAT, STAT_LENGTH } from '../../lib/kernel/kernel.ts';
 import {
+  KVM_CLEAR_DIRTY_LOG,
   KVM_CREATE_GUEST_MEMFD,
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
@@ -11,6 +12,7 @@ import {
   KVM_SET_MP_STATE,
   KVM_SET_USER_MEMORY_REGION,
   KVM_SET_USER_MEMORY_REGION2,
+  kvm_clear_dirty_log,
   kvm_create_guest_memfd,
   kvm_dirty_log,
   kvm_enable_cap,
@@ -192,6 +194,13 @@ function perform(world: KvmWorld, c: KvmCommand): Outcome {
       const pointers = [[kvm_dirty_log.offsets.dirty_bitmap, bitmap]] as const;
       const result = kernel.ioctl(world.fd('vm', c.vm), KVM_GET_DIRTY_LOG.request, bytes, 0, pointers);
       return `${errnoOrValue(result)} ${bitmap.join(' ')}`;
+    }
+    case 'clearLog': {
+      const bitmap = new Uint8Array(SLOT_PAGES / 8);
+      new DataView(bitmap.buffer).setBigUint64(0, c.bits, true);
+      const bytes = kvm_clear_dirty_log.encode({ slot: c.slot, num_pages: c.pages, first_page: c.first });
+      const pointers = [[kvm_clear_dirty_log.offsets.dirty_bitmap, bitmap]] as const;
+      return errnoOrValue(kernel.ioctl(world.fd('vm', c.vm), KVM_CLEAR_DIRTY_LOG.request, bytes, 0, pointers));
     }
     case 'mpState': {
       const bytes = kvm_mp_state.encode();

@@ -15,6 +15,7 @@ export const STRUCTS = [
   uapi.KVM_SET_MEMORY_ATTRIBUTES,
   uapi.KVM_ENABLE_CAP,
   uapi.KVM_GET_DIRTY_LOG,
+  uapi.KVM_CLEAR_DIRTY_LOG,
   uapi.KVM_GET_REGS,
   uapi.KVM_GET_SREGS,
   uapi.KVM_GET_MP_STATE,
@@ -24,7 +25,7 @@ export const STRUCTS = [
 export const FLEXIBLE = [uapi.KVM_GET_SUPPORTED_CPUID, uapi.KVM_GET_MSR_INDEX_LIST].map(({ request }) => request);
 /** Capabilities that the simulation answers as a kernel does. Others it has not, and says so. */
 export const CAPS = [
-  3, 4, 7, 10, 14, 16, 21, 30, 37, 40, 66, 81, 98, 105, 118, 128, 136, 201, 231, 232, 233, 234, 235, 236, 244,
+  3, 4, 7, 10, 14, 16, 21, 30, 37, 40, 66, 81, 98, 105, 118, 128, 136, 166, 168, 201, 231, 232, 233, 234, 235, 236, 244,
 ];
 export const STRANGE_CAPS = [252, 300, 0xffff, 0x1_0000, 0x1_0000_0003, 0xffff_ffff, 2 ** 40];
 export const CALLS: readonly FileCall[] = [

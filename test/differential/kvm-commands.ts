@@ -66,6 +66,15 @@ export type KvmCommand =
   | { readonly do: 'createVcpu'; readonly vm: Index; readonly id: bigint }
   | { readonly do: 'closeVm'; readonly vm: Index }
   | { readonly do: 'dirtyLog'; readonly vm: Index; readonly slot: number }
+  | {
+      readonly do: 'clearLog';
+      readonly vm: Index;
+      readonly slot: number;
+      readonly first: bigint;
+      readonly pages: number;
+      /** One bit for each page. */
+      readonly bits: bigint;
+    }
   | { readonly do: 'mpState'; readonly state: number }
   | { readonly do: 'hostFill'; readonly page: number; readonly pages: number; readonly byte: number }
   | { readonly do: 'hostProtect'; readonly page: number; readonly pages: number; readonly prot: number }

@@ -91,6 +91,25 @@ export const IN_KVM: readonly Planted[] = [
       ),
   },
   {
+    name: 'clearing by hand takes out nothing',
+    plant: () => method(DirtyLog.prototype, 'clear', () => () => false),
+  },
+  { name: 'a log never begins full', plant: () => method(DirtyLog.prototype, 'markAll', () => () => undefined) },
+  {
+    name: 'a log that is cleared by hand is emptied by reading',
+    plant: () =>
+      method(
+        DirtyLog.prototype,
+        'look',
+        (look) =>
+          function (this: DirtyLog) {
+            const bitmap = look.call(this);
+            this.clear(0, bitmap);
+            return bitmap;
+          },
+      ),
+  },
+  {
     name: 'a page of a file is bound twice',
     plant: () => method(GmemBindings.prototype, 'isBound', () => () => false),
   },

@@ -2,7 +2,7 @@
 import * as uapi from '../../lib/uapi/index.ts';
 import { CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
 import type { KvmCommand, RegionCommand } from './kvm-commands.ts';
-import { bindTwice, convert, logTwice } from './kvm-sequences.ts';
+import { bindTwice, clearByHand, convert, logTwice } from './kvm-sequences.ts';
 import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
 import type { Random } from './random.ts';
 
@@ -66,14 +66,21 @@ export class KvmGenerator {
   #together(): KvmCommand[] {
     const random = this.#random;
     if (this.#private && random.once(2)) return convert(random);
-    return random.once(2) ? bindTwice(random) : logTwice(random, GFNS);
+    const make = random.pick([bindTwice, bindTwice, (from: Random) => logTwice(from, GFNS), clearByHand]);
+    return make(random);
   }
 
   /** Mostly of a slot that keeps one. */
   #dirtyLog(): KvmCommand {
+    const random = this.#random;
     const logged = [...this.#last.values()].filter(({ flags }) => (flags & 1) !== 0);
-    const last = logged[this.#random.below(logged.length + 1)];
-    return { do: 'dirtyLog', vm: last?.vm ?? this.#vm(), slot: last?.slot ?? this.#slot() };
+    const last = logged[random.below(logged.length + 1)];
+    const at = { vm: last?.vm ?? this.#vm(), slot: last?.slot ?? this.#slot() };
+    if (!random.once(3)) return { do: 'dirtyLog', ...at };
+    const size = Number(BigInt.asUintN(20, (last?.size ?? 0n) / P));
+    const pages = random.once(4) ? random.pick([0, 1, 63, 64, 65, 2 ** 31, 2 ** 32 - 1]) : size;
+    const first = random.once(8) ? random.pick([1n, 63n, 64n, 128n, ...ABSURD]) : 0n;
+    return { do: 'clearLog', ...at, first, pages, bits: (BigInt(random.next()) << 32n) | BigInt(random.next()) };
   }
 
   /** A page of a slot, or anywhere. */
@@ -185,6 +192,10 @@ export class KvmGenerator {
         return { do: 'ioctl', on: random.pick(['kvm', 'vm']), index, request: uapi.KVM_CHECK_EXTENSION.request, arg };
       }
       case 6: {
+        if (random.once(2)) {
+          const bits = random.pick([0n, 0n, 1n, 1n, 3n, 3n, 2n, 4n, 5n, 2n ** 32n]);
+          return { do: 'enableCap', vm: this.#vm(), cap: 168, flags: random.once(8) ? 1 : 0, arg: bits };
+        }
         const arg = random.once(4) ? random.pick([0n, 1n, 2n ** 63n]) : 4096n;
         return { do: 'enableCap', vm: this.#vm(), cap: 201, flags: random.once(6) ? 1 : 0, arg };
       }

@@ -37,6 +37,25 @@ export function logTwice(random: Random, gfns: number): KvmCommand[] {
   return [{ ...created, size: 0n, flags: 0 }, created, ...writes.slice(0, 1), log, ...writes, moved, log, log];
 }
 
+/** A log that is cleared by hand, in part, between writes. */
+export function clearByHand(random: Random): KvmCommand[] {
+  const slot = random.below(4);
+  const gpa = BigInt(random.below(8)) * P;
+  const region = { do: 'region', vm: 0, v2: false, slot, absolute: false, file: -1, offset: 0n } as const;
+  const created = { ...region, flags: 0, gpa, size: 4n * P, hva: 0n };
+  const write = (page: number): KvmCommand => ({
+    ...{ do: 'guest', access: 'write', gpa: Number(gpa) + page * PAGE, size: 4, value: random.next() },
+    ...{ answer: 0, pause: false, serve: false },
+  });
+  const log = { do: 'dirtyLog', vm: 0, slot } as const;
+  const bits = BigInt(1 + random.below(15));
+  const clear = { do: 'clearLog', vm: 0, slot, first: 0n, pages: 4, bits } as const;
+  const enable = { do: 'enableCap', vm: 0, cap: 168, flags: 0, arg: random.pick([0n, 1n, 3n]) } as const;
+  const writes = [write(random.below(4)), write(random.below(4))];
+  const begin = [{ ...created, size: 0n }, created, enable, { ...created, flags: 1 }];
+  return [...begin, ...writes, log, clear, log, ...writes, log];
+}
+
 /** A page that has both sides, written and read on each of them, with a hole punched on the way. */
 export function convert(random: Random): KvmCommand[] {
   const slot = 4 + random.below(2);

@@ -72,10 +72,16 @@ function probeKvm(real: Kernel): HostKvm | string {
 }
 
 /** KVM asks the processor itself; the kernel tells what it found. */
-function processor(): { readonly physicalBits: number; readonly processor: 'intel' | 'amd' } {
+function processor(): {
+  readonly physicalBits: number;
+  readonly processor: 'intel' | 'amd';
+  readonly fiveLevels: boolean;
+} {
   const text = readFileSync('/proc/cpuinfo', 'utf8');
   const bits = /^address sizes\s*:\s*(\d+) bits physical/m.exec(text);
-  return { physicalBits: Number(bits?.[1] ?? 48), processor: /^flags\s*:.*\bsvm\b/m.test(text) ? 'amd' : 'intel' };
+  const has = (flag: string): boolean => new RegExp(`^flags\\s*:.*\\b${flag}\\b`, 'm').test(text);
+  // la57 is shown where the kernel makes use of it.
+  return { physicalBits: Number(bits?.[1] ?? 48), processor: has('svm') ? 'amd' : 'intel', fiveLevels: has('la57') };
 }
 
 const LEAF_7 = 7;

@@ -108,11 +108,12 @@ describe.skipIf(reason !== undefined)(`in Chromium${reason === undefined ? '' : 
     expect(await page.locator('.strip .name').allInnerTexts()).toEqual(steps.map(({ name }) => name));
     expect(await page.locator('.steps > li').count()).toBe(steps.length);
     // The calls of a step are those that it counted.
-    const create = page.locator('.steps > li').first();
-    await create.locator('summary').click();
-    const lines = ((await create.locator('pre').textContent()) ?? '').split('\n');
-    expect(lines).toHaveLength(steps[0]?.calls ?? -1);
-    expect(lines.join('\n')).toContain('KVM_CREATE_VM');
+    for (const [i, card] of (await page.locator('.steps > li').all()).entries()) {
+      const calls = steps[i]?.calls ?? -1;
+      if (calls === 0 || calls > 200) continue;
+      expect(((await card.locator('pre').textContent()) ?? '').split('\n'), steps[i]?.name).toHaveLength(calls);
+    }
+    expect(await page.locator('.steps pre').first().textContent()).toContain('KVM_CREATE_VM');
   });
 
   test('the strip has a cell for each page and step, with letter and words', async () => {
@@ -132,6 +133,8 @@ describe.skipIf(reason !== undefined)(`in Chromium${reason === undefined ? '' : 
   test('arrow keys move within the grid, details follow, Enter goes to the step', async () => {
     await open();
     expect(await panel()).toContain('create');
+    // The details can be scrolled, so they are a stop too.
+    await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
     expect(await focused()).toContain('page 0, step 1 create');
     await page.keyboard.press('ArrowRight');
@@ -215,6 +218,16 @@ describe.skipIf(reason !== undefined)(`in Chromium${reason === undefined ? '' : 
     const pdf = await page.pdf();
     expect(pdf.subarray(0, 5).toString()).toBe('%PDF-');
     expect((await worstContrast()).ratio).toBeGreaterThan(4.5);
+  });
+
+  test('on paper a lifecycle of 45 steps fits the width of a landscape A4 page', async () => {
+    const steps = Array.from({ length: 45 }, (_, i) =>
+      stepOf({ name: `step-${i}`, calls: 100, memory: memory('private') }),
+    );
+    // 273 mm between the margins, at 96 pixels to the inch.
+    await open([runOf({ steps })], { viewport: { width: 1032, height: 700 } });
+    await page.emulateMedia({ media: 'print' });
+    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(1032);
   });
 
   test('a narrow window scrolls the strip, not the page', async () => {

@@ -18,6 +18,7 @@ interface BootOptions extends CommonOptions {
   readonly kernel: string;
   readonly initrd?: string;
   readonly append?: string;
+  readonly disk: readonly string[];
   readonly memory: number;
   readonly cpus: number;
   readonly private?: boolean;
@@ -53,6 +54,11 @@ function readFile(option: string, path: string): Uint8Array {
     throw new RangeError(`--${option}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }
+
+const collect = (value: string, all: readonly string[]): readonly string[] => [...all, value];
+
+const diskOf = (text: string): { path: string; readonly: boolean } =>
+  text.endsWith(':ro') ? { path: text.slice(0, -3), readonly: true } : { path: text, readonly: false };
 
 class TimedOut extends Error {
   constructor(ms: number) {
@@ -116,9 +122,16 @@ async function boot(session: Session, options: BootOptions): Promise<number> {
   const { sys } = session.selectKernel({ backend: 'kvm', arch: 'x64' });
   const { memory, cpus, cpuid, protocol } = options;
   const pc = openPc(sys, {
+    disks: options.disk.map(diskOf),
     ...{ kernel, initrd, commandLine, memory, cpus, cpuid, protocol, private: options.private === true },
     output: (bytes) => (session.json ? process.stderr : process.stdout).write(bytes),
   });
+  if (options.private) {
+    const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
+    process.stderr.write(
+      `privmem boot: private: ${mib(pc.privateBytes)} of ${mib(memory)}; shared: what the loader wrote and the kernel's own room\n`,
+    );
+  }
   const started = performance.now();
   let end: MachineEnd;
   let statistics: ExitStatistics;
@@ -157,10 +170,14 @@ export function addBoot(program: Command): void {
     .option('--append <text>', "added to the kernel's command line")
     .option('--memory <bytes>', 'K, M and G are understood', parseSize, 256 * 2 ** 20)
     .option('--cpus <n>', 'virtual processors', parseCpus, 1)
+    .option('--disk <file[:ro]>', 'a raw file as /dev/vda, the next as /dev/vdb; may be repeated', collect, [])
     .option('--private', 'an SW-protected VM: what the loader did not write is private')
     .addOption(
-      new Option('--cpuid <policy>', 'modest: what every kernel handles; host: all that KVM supports')
-        .choices(['modest', 'host'])
+      new Option(
+        '--cpuid <policy>',
+        'minimal: x86-64 of 2003; modest: what every kernel handles; host: all that KVM supports',
+      )
+        .choices(['minimal', 'modest', 'host'])
         .default('modest'),
     )
     .addOption(

@@ -4,11 +4,20 @@ import { hostCandidate, type KernelCandidate, simulationCandidate } from '../../
 import { UnsupportedError } from '../../kernel/errors.ts';
 import { type Cell, compare } from '../../lifecycle/compare.ts';
 import { DESIGN_NAMES, TECHNOLOGY_NAMES } from '../../lifecycle/pairs.ts';
+import type { Step } from '../../lifecycle/words.ts';
 import { markdownOf, storyMarkdown } from '../../report/markdown.ts';
 import { reportPage } from '../../report/page.ts';
 import { storyOf } from '../../report/story.ts';
 import { EXIT } from '../exit-status.ts';
-import { intentsText, matrixText, type Screen, screenWidth, storyText } from '../pretty-compare.ts';
+import {
+  intentsText,
+  matrixText,
+  pairsText,
+  type Screen,
+  screenWidth,
+  stepNames,
+  storyText,
+} from '../pretty-compare.ts';
 import { commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { parseSize } from './lifecycle.ts';
@@ -105,8 +114,10 @@ async function carryOut(options: CompareCommandOptions, session: Session, pairs:
 
 function filtered(cells: readonly Cell[], intents: readonly string[]): Cell[] {
   if (intents.length === 0) return [...cells];
-  const wanted = (name: string): boolean => intents.some((text) => name.includes(text));
   const names = new Set(cells.flatMap(({ steps }) => steps.map(({ name }) => name)));
+  // A whole name means that step; anything else, every step whose name contains it.
+  const wanted = (name: string): boolean =>
+    intents.some((text) => (names.has(text) ? name === text : name.includes(text)));
   if (names.size > 0 && ![...names].some(wanted))
     throw new RangeError(`--intent ${intents.join(' ')} matches none of ${[...names].join(', ')}`);
   return cells.map((cell) => ({ ...cell, steps: cell.steps.filter(({ name }) => wanted(name)) }));
@@ -116,8 +127,9 @@ function write(session: Session, options: CompareCommandOptions, all: readonly C
   const { format, intent, explain } = options;
   const cells = filtered(all, intent);
   const [only] = all;
-  const wanted = new Set(cells.flatMap(({ steps }) => steps.map(({ name }) => name)));
-  const story = explain === undefined || only === undefined ? undefined : storyOf(only, ({ name }) => wanted.has(name));
+  const wanted = new Set(stepNames(cells));
+  const told = intent.length === 0 ? undefined : ({ name }: Step): boolean => wanted.has(name);
+  const story = explain === undefined || only === undefined ? undefined : storyOf(only, told);
   // Columns for the steps of each pair are readable for one row or one column of the matrix.
   const few =
     new Set(all.map(({ design }) => design)).size === 1 || new Set(all.map(({ technology }) => technology)).size === 1;
@@ -134,12 +146,20 @@ function write(session: Session, options: CompareCommandOptions, all: readonly C
     process.stdout.write(story === undefined ? markdownOf(cells, few) : storyMarkdown(story));
   else {
     const screen: Screen = { style: session.style, width: screenWidth(process.stdout) };
-    const lines = story === undefined ? matrixText(cells, screen) : storyText(story, screen);
-    for (const line of lines) session.say(line);
-    if (story !== undefined || !few || cells.every(({ supported }) => !supported)) return;
-    session.say();
-    for (const line of intentsText(cells, screen)) session.say(line);
+    for (const line of story === undefined ? tables(cells, intent, few, screen) : storyText(story, screen))
+      session.say(line);
   }
+}
+
+/** Steps that a table has room for in columns of their own. */
+const FEW_STEPS = 6;
+
+/** The matrix, and step by step where that is readable; only the latter where some steps are asked for. */
+function tables(cells: readonly Cell[], intent: readonly string[], few: boolean, screen: Screen): string[] {
+  if (cells.every(({ supported }) => !supported)) return matrixText(cells, screen);
+  if (intent.length > 0 && stepNames(cells).length <= FEW_STEPS) return pairsText(cells, screen);
+  if (intent.length > 0 && few) return intentsText(cells, screen);
+  return few ? [...matrixText(cells, screen), '', ...intentsText(cells, screen)] : matrixText(cells, screen);
 }
 
 function statusOf(cells: readonly Cell[]): number {
@@ -171,7 +191,12 @@ export function addCompare(program: Command): void {
     )
     .option('--design <name>', `${DESIGN_NAMES.join(', ')}; may be given again`, more, [])
     .option('--technology <name>', `${TECHNOLOGY_NAMES.join(', ')}; may be given again`, more, [])
-    .option('--intent <text>', 'show only steps whose name contains it; may be given again', more, [])
+    .option(
+      '--intent <text>',
+      'show only the step of that name, or those whose name contains it; may be given again',
+      more,
+      [],
+    )
     .option('--size <bytes>', 'private memory, a multiple of 4096; K, M and G are understood', parseSize, 2 ** 16)
     .addOption(new Option('--format <name>', 'how results are written').choices(FORMATS).default('pretty'))
     .option('--json', 'the same as --format json')

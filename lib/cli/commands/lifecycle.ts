@@ -1,8 +1,10 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { simulationOf } from '../../kernel/candidates.ts';
 import type { Backend } from '../../kernel/select.ts';
 import { DESIGNS } from '../../lifecycle/designs/index.ts';
 import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
+import { needOf } from '../../lifecycle/pairs.ts';
 import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
 import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
 import { microsText, outcomeOf } from '../../report/findings.ts';
@@ -90,12 +92,13 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
   const page = options.report === undefined ? undefined : new ReportFile(options.report);
   const calls = page === undefined ? undefined : new CallLines();
   const design = options.design ?? defaultDesign(technology);
+  const need = needOf(design, technology);
   const { sys, why } = session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
-    arch,
+    arch: arch ?? (technology === 'pkvm' ? need.arch : undefined),
+    simulate: simulationOf(need, release),
     watch: calls?.sink,
-    simulate: release === undefined ? {} : { release },
   });
   const progress = process.stderr.isTTY === true && !session.json;
   const report = await runLifecycle(sys, {
@@ -107,6 +110,7 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
       calls?.nextStep();
       if (progress) process.stderr.write(`\r\u001b[K${name} …`);
     },
+    onStep: (step) => calls?.endStep(step),
   }).finally(() => {
     if (progress) process.stderr.write('\r\u001b[K');
   });

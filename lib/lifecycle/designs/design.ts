@@ -3,6 +3,7 @@ import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import type { MemFile } from '../../memory/mem-file.ts';
+import type { Memfd } from '../../memory/memfd.ts';
 import type { Technology } from '../technologies/index.ts';
 import type { Enforcer, Outcome, State } from '../words.ts';
 
@@ -43,6 +44,8 @@ export interface Memfile {
   hostMap(range: Range): Mapping;
   /** Where the host reaches a range while it is shared. One file for both kinds: the file itself. */
   sharedMap(range: Range): Mapping;
+  /** The memory at the slot's userspace_addr, once it is bound: KVM's own way to it, and every VMM's. Nobody closes it but the memfile. */
+  readonly slotMapping: Mapping | undefined;
   /** The third operation: initialisation is complete, the guest may run. */
   complete(): Done;
   /** Gives a range to the host. What becomes of its contents is the technology's affair. */
@@ -84,6 +87,8 @@ export interface Design {
   readonly fillsBeforeBind: boolean;
   /** Pages change their state where they lie, so that the design loses no contents. */
   readonly convertsInPlace: boolean;
+  /** A file for private memory that is no guest_memfd, as the designs of 2022 have it. */
+  readonly privateFile?: (vm: Vm, size: number) => Memfd;
   /** The guest names the side by an address bit even where the technology has none (the 2022 series). */
   readonly sided: boolean;
   readonly promises: Promises;

@@ -2,6 +2,7 @@
  * guest_memfd as of Linux 6.18: created with MMAP and INIT_SHARED, it is an ordinary shared file of one VM for all its life. The kernel
  * knows no UNBOUND and no completion: the requests of the discussion that need them succeed here, and nobody enforces their rules.
  */
+
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
@@ -9,6 +10,7 @@ import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { GUEST_MEMFD_FLAG, KVM_MEM } from '../../uapi/index.ts';
 import { initVcpu } from '../guest-start.ts';
+import { notBound } from '../words.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
 
 export class MmapMemfile implements Memfile {
@@ -21,6 +23,10 @@ export class MmapMemfile implements Memfile {
   constructor(vm: Vm, size: number) {
     this.file = vm.createGuestMemfd(size, { mmap: true, initShared: true });
     this.#size = size;
+  }
+
+  get slotMapping(): Mapping | undefined {
+    return this.#slotMapping;
   }
 
   get sharedFile(): GuestMemfd {
@@ -46,7 +52,7 @@ export class MmapMemfile implements Memfile {
   /** The very request that the file's own VM took. */
   bindElsewhere(other: Vm, fd = this.file.fd): void {
     const slot = this.#slot;
-    if (slot === undefined) throw new Error('bind to the own VM comes first');
+    if (slot === undefined) throw notBound();
     other.setUserMemoryRegion2({
       slot: slot.slot,
       flags: KVM_MEM.value.KVM_MEM_GUEST_MEMFD,

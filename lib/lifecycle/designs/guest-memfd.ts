@@ -3,12 +3,14 @@
  * sides; KVM's memory attributes say which one the guest gets. The host's policy here: what a side held is discarded when the guest leaves
  * it, so that memory does not double and stale data does not come back.
  */
+
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
 import { KVM_CAP, KVM_MEM, KVM_MEMORY_ATTRIBUTE } from '../../uapi/index.ts';
+import { notBound } from '../words.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
 
 export class TwoSidedMemfile implements Memfile {
@@ -34,6 +36,10 @@ export class TwoSidedMemfile implements Memfile {
     }
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#slot === undefined ? undefined : this.#sharedMapping;
+  }
+
   get sharedFile(): Memfd {
     return this.#shared;
   }
@@ -50,7 +56,7 @@ export class TwoSidedMemfile implements Memfile {
   }
 
   #need(): Memslot {
-    if (this.#slot === undefined) throw new Error('bind to the own VM comes first');
+    if (this.#slot === undefined) throw notBound();
     return this.#slot;
   }
 

@@ -47,14 +47,14 @@ export const inPlace: Design = {
   missing: (kvm) => {
     const vm = kvm.createVm();
     try {
-      const reason = noConversionInPlace(vm);
-      // A VM without private memory is refused by a kernel that has the series.
-      if (reason === undefined || !/ENOTTY|CREATE_GUEST_MEMFD/.test(reason)) return undefined;
-      return { reason, nextStep: 'run a kernel with the in-place conversion series' };
+      const obstacle = noConversionInPlace(vm);
+      // A VM without private memory is refused by a kernel that has the series: what counts then is asked of the VM itself.
+      if (obstacle === undefined || !obstacle.noSeries) return undefined;
+      return { reason: obstacle.reason, nextStep: 'run a kernel with the in-place conversion series' };
     } finally {
       vm.close();
     }
   },
-  obstacle: (vm: Vm) => noConversionInPlace(vm),
+  obstacle: (vm: Vm) => noConversionInPlace(vm)?.reason,
   create: (vm, size) => new InPlaceMemfile(vm, size),
 };

@@ -2,13 +2,20 @@
  * Revision 5 of the series of 2022, as posted: a memfd made with MFD_INACCESSIBLE, which nobody outside can reach from its creation on. fallocate
  * makes a range private, a punched hole gives it back. The kernel asks nobody who else has the file.
  */
+import type { Sys } from '../../kernel/sys.ts';
+import { MAP, MFD_INACCESSIBLE, PROT } from '../../uapi/index.ts';
 import { noPrivateSlots } from './2022.ts';
 import type { Design } from './design.ts';
 import { inaccessibleFile, MemfdMemfile } from './memfd-region.ts';
 
 const NEXT = 'run a kernel with v3 to v8 of the series of 2022, or the simulation with it';
-const MFD_INACCESSIBLE = 8;
 const PAGE = 4096;
+
+function canMap(sys: Sys, fd: number): boolean {
+  const mapped = sys.raw.mmap(0, PAGE, PROT.value.PROT_READ, MAP.value.MAP_SHARED, fd, 0);
+  if (mapped.ok) sys.munmap(mapped.value, PAGE);
+  return mapped.ok;
+}
 
 export const inaccessibleMemfd: Design = {
   name: 'inaccessible-memfd',
@@ -16,6 +23,7 @@ export const inaccessibleMemfd: Design = {
   initialState: 'unbound',
   fillsBeforeBind: false,
   convertsInPlace: false,
+  privateFile: inaccessibleFile,
   sided: true,
   promises: {
     hostAccessBeforeBind: 'refused',
@@ -30,9 +38,10 @@ export const inaccessibleMemfd: Design = {
     if (!created.ok) return { reason: `memfd_create with MFD_INACCESSIBLE (8): ${created.code}`, nextStep: NEXT };
     const fd = created.value;
     try {
-      const writes = sys.raw.ftruncate(fd, PAGE).ok && sys.raw.pwrite(fd, new Uint8Array(1), 0).ok;
-      if (!writes) return undefined;
-      return { reason: 'flag 8 of memfd_create is MFD_NOEXEC_SEAL here: the file can be written', nextStep: NEXT };
+      sys.ftruncate(fd, PAGE);
+      const can = sys.raw.pwrite(fd, new Uint8Array(1), 0).ok ? 'written' : canMap(sys, fd) ? 'mapped' : undefined;
+      if (can === undefined) return undefined;
+      return { reason: `flag 8 of memfd_create is MFD_NOEXEC_SEAL here: the file can be ${can}`, nextStep: NEXT };
     } finally {
       sys.close(fd);
     }

@@ -1,23 +1,25 @@
 /** A memslot whose private memory is a memfd: KVM_SET_USER_MEMORY_REGION with KVM_MEM_PRIVATE, as the series of 2022 has it. */
-import { MemoryFaultError } from '../../kernel/errors.ts';
+
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
-import { Mapping } from '../../memory/mapping.ts';
+import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
 import {
-  declarePrivateMemoryRegion,
   KVM_MEM_PRIVATE,
   KVM_VM_TYPE,
   kvm_userspace_memory_region_ext,
   MFD_INACCESSIBLE,
+  privateMemoryRegion,
 } from '../../uapi/index.ts';
+import { notBound } from '../words.ts';
 import type { BoundSlot, Done, Memfile, Range } from './design.ts';
 
 const PAGE = 4096;
 /** Above everything that a lifecycle has. */
+const PROBE_SLOT = 9;
 const PROBE_GPA = 0x2_0000_0000;
 
-interface Region {
+export interface Region {
   readonly slot: number;
   readonly gpa: number;
   readonly size: number;
@@ -25,9 +27,9 @@ interface Region {
   readonly fd: number;
 }
 
-function setPrivateRegion(vm: Vm, { slot, gpa, size, hva, fd }: Region): void {
+export function setPrivateRegion(vm: Vm, { slot, gpa, size, hva, fd }: Region): void {
   const region = { slot, flags: KVM_MEM_PRIVATE, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva };
-  vm.ioctl(declarePrivateMemoryRegion(), kvm_userspace_memory_region_ext.encode({ ...region, private_fd: fd }));
+  vm.ioctl(privateMemoryRegion, kvm_userspace_memory_region_ext.encode({ ...region, private_fd: fd }));
 }
 
 /** A memfd beside anonymous memory. Pages that the file holds are private; the rest of the slot is the memory. */
@@ -57,6 +59,10 @@ export class MemfdMemfile implements Memfile {
     }
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#bound === undefined ? undefined : this.#shared;
+  }
+
   bind(slot: number, gpa: number): BoundSlot {
     setPrivateRegion(this.#vm, this.#region(slot, gpa));
     this.#bound = { slot, gpa };
@@ -68,7 +74,7 @@ export class MemfdMemfile implements Memfile {
   }
 
   bindElsewhere(other: Vm, fd = this.file.fd): void {
-    if (this.#bound === undefined) throw new Error('bind to the own VM comes first');
+    if (this.#bound === undefined) throw notBound();
     setPrivateRegion(other, this.#region(this.#bound.slot, this.#bound.gpa, fd));
   }
 
@@ -108,30 +114,18 @@ export class MemfdMemfile implements Memfile {
   }
 }
 
-/** Binds a file of one page to a VM: the errno by name, or undefined when it went through. */
+/** Binds a file of one page to a VM and unbinds it: the errno by name, or undefined when it went through. */
 export function probeBind(vm: Vm, file: Memfd): string | undefined {
-  const shared = Mapping.anonymous(vm.sys, PAGE);
-  try {
-    const region = kvm_userspace_memory_region_ext.encode({
-      ...{ slot: 9, flags: KVM_MEM_PRIVATE, guest_phys_addr: PROBE_GPA, memory_size: PAGE },
-      ...{ userspace_addr: shared.hva, private_fd: file.fd },
-    });
-    const asked = vm.raw.ioctl(declarePrivateMemoryRegion(), region);
-    return asked.ok ? undefined : asked.code;
-  } finally {
-    shared.close();
-  }
-}
-
-/** Whether a page of the file can still be written by the host. */
-export function canWrite(mapping: Mapping): boolean {
-  try {
-    mapping.fill(1, { length: 1 });
-    return true;
-  } catch (error) {
-    if (error instanceof MemoryFaultError) return false;
-    throw error;
-  }
+  const region = kvm_userspace_memory_region_ext.encode({
+    ...{ slot: PROBE_SLOT, flags: KVM_MEM_PRIVATE, guest_phys_addr: PROBE_GPA, memory_size: PAGE },
+    // No guest ever runs there: an address that is well formed will do.
+    ...{ userspace_addr: PAGE, private_fd: file.fd },
+  });
+  const asked = vm.raw.ioctl(privateMemoryRegion, region);
+  if (!asked.ok) return asked.code;
+  // Best effort: a kernel that only said yes has no such slot.
+  vm.raw.setUserMemoryRegion({ slot: PROBE_SLOT });
+  return undefined;
 }
 
 /** A VM of the type that opts in to private slots; undefined where there is none. */

@@ -1,8 +1,10 @@
 /** An ordinary memfd as guest memory: what there is where the technology takes pages from any memory (pKVM). */
+
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
+import { notBound } from '../words.ts';
 import type { Done, Memfile, Range } from './design.ts';
 
 export class PlainMemfile implements Memfile {
@@ -23,6 +25,10 @@ export class PlainMemfile implements Memfile {
     }
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#slot === undefined ? undefined : this.#mapping;
+  }
+
   get sharedFile(): Memfd {
     return this.file;
   }
@@ -33,7 +39,7 @@ export class PlainMemfile implements Memfile {
   }
 
   bindElsewhere(other: Vm): void {
-    if (this.#slot === undefined) throw new Error('bind to the own VM comes first');
+    if (this.#slot === undefined) throw notBound();
     const { slot, gpa, size, hva } = this.#slot;
     other.setUserMemoryRegion({ slot, guest_phys_addr: gpa, memory_size: size, userspace_addr: hva });
   }

@@ -7,7 +7,7 @@ import type { Vm } from '../../kvm/vm.ts';
 import { Memfd } from '../../memory/memfd.ts';
 import { noPrivateSlots } from './2022.ts';
 import type { Design } from './design.ts';
-import { canWrite, MemfdMemfile, optingVm, probeBind } from './memfd-region.ts';
+import { MemfdMemfile, optingVm, probeBind } from './memfd-region.ts';
 
 const PAGE = 4096;
 const NEXT = 'use the simulated kernel with it: no posted kernel does this';
@@ -18,15 +18,12 @@ const ordinaryFile = (vm: Vm, size: number): Memfd =>
 function missing(kvm: Kvm): { reason: string; nextStep: string } | undefined {
   const vm = optingVm(kvm) ?? kvm.createVm();
   const file = ordinaryFile(vm, PAGE);
-  const mapping = file.map();
   try {
-    mapping.fill(1);
     const code = probeBind(vm, file);
     if (code !== undefined) return { reason: `a memslot refuses an ordinary memfd (${code})`, nextStep: NEXT };
-    if (!canWrite(mapping)) return undefined;
+    if (!file.raw.pwrite(new Uint8Array(1), 0).ok) return undefined;
     return { reason: 'the memslot takes an ordinary memfd, which the host can still write', nextStep: NEXT };
   } finally {
-    mapping.close();
     file.close();
     vm.close();
   }
@@ -38,6 +35,7 @@ export const registerConverts: Design = {
   initialState: 'brand-new',
   fillsBeforeBind: true,
   convertsInPlace: false,
+  privateFile: ordinaryFile,
   sided: true,
   promises: {
     hostAccessBeforeBind: 'ok',

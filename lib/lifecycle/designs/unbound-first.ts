@@ -51,6 +51,10 @@ class UnboundFirstMemfile implements Memfile {
     return this.#inner.sharedFile;
   }
 
+  get slotMapping(): Mapping | undefined {
+    return this.#inner.slotMapping;
+  }
+
   get startsAs(): 'private' | 'shared' {
     return this.#inner.startsAs;
   }
@@ -61,7 +65,7 @@ class UnboundFirstMemfile implements Memfile {
   }
 
   bind(slot: number, gpa: number): BoundSlot {
-    this.#refuse(this.#phase === 'unbound', 'bind', 'the file is bound already');
+    // That it is bound once only is the kernel's rule: the place is taken.
     const bound = this.#inner.bind(slot, gpa);
     this.#phase = 'bound';
     return bound;
@@ -74,7 +78,8 @@ class UnboundFirstMemfile implements Memfile {
   }
 
   hostMap(range: Range): Mapping {
-    this.#mayMap(range);
+    // A file that nobody can map: the kernel has the rule, and the kernel is asked.
+    if (!(this.#inner instanceof TwoSidedMemfile)) this.#mayMap(range);
     return this.#hand(this.#inner.hostMap(range), range);
   }
 
@@ -86,9 +91,9 @@ class UnboundFirstMemfile implements Memfile {
   }
 
   #mayMap(range: Range): void {
-    this.#refuse(this.#phase !== 'unbound', 'map', 'nothing but bind and close (the kernel would be asked otherwise)');
+    this.#refuse(this.#phase !== 'unbound', 'map', 'nothing but bind and close (the kernel would allow it)');
     const shared = this.#phase !== 'initialized' || this.#shared.some((part) => inside(range, part));
-    this.#refuse(shared, 'map', 'the host may map shared ranges only (the kernel would be asked otherwise)');
+    this.#refuse(shared, 'map', 'the host may map shared ranges only (the kernel would allow it)');
   }
 
   #hand(mapping: Mapping, range: Range): Mapping {

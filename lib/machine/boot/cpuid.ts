@@ -1,11 +1,12 @@
 /**
  * CPUID of a vCPU: taken from what KVM supports, never beyond it. `modest` keeps what every kernel has handled for ten years and no state component of
- * XSAVE, so that an emulating KVM gets no VEX-coded instruction; `host` keeps all. Both get the topology of our machine.
+ * XSAVE; `minimal` keeps the x86-64 of 2003, for a KVM that emulates every instruction and knows few of the later ones (no CMPXCHG16B, for one); `host`
+ * keeps all. Each gets the topology of our machine.
  * Bits: the processor manuals; include/asm/cpufeatures.h names them.
  */
 import type { CpuidEntry } from '../../kvm/growing.ts';
 
-export type CpuidPolicy = 'modest' | 'host';
+export type CpuidPolicy = 'minimal' | 'modest' | 'host';
 
 export interface CpuidOptions {
   readonly supported: readonly CpuidEntry[];
@@ -48,6 +49,11 @@ const TOPOLOGY = [0xb, 0x1f];
 const LEVEL_THREAD = 1;
 const LEVEL_CORE = 2;
 
+/** x2APIC, TSC deadline, hypervisor. */
+const MINIMAL_1_ECX = bits(21, 24, 31);
+/** LAHF. */
+const MINIMAL_EXTENDED_1_ECX = bits(0);
+
 type Registers = Pick<CpuidEntry, 'eax' | 'ebx' | 'ecx' | 'edx'>;
 
 function modest(entry: CpuidEntry): CpuidEntry | undefined {
@@ -71,6 +77,19 @@ function modest(entry: CpuidEntry): CpuidEntry | undefined {
     default:
       return entry;
   }
+}
+
+function minimal(entry: CpuidEntry): CpuidEntry {
+  const { function: leaf, ecx } = entry;
+  if (leaf === 1) return { ...entry, ecx: and(ecx, MINIMAL_1_ECX) };
+  if (leaf === 7) return { ...entry, ebx: 0 };
+  return leaf === 0x8000_0001 ? { ...entry, ecx: and(ecx, MINIMAL_EXTENDED_1_ECX) } : entry;
+}
+
+function choose(entry: CpuidEntry, policy: CpuidPolicy): CpuidEntry | undefined {
+  if (policy === 'host') return entry;
+  const kept = modest(entry);
+  return kept !== undefined && policy === 'minimal' ? minimal(kept) : kept;
 }
 
 /** Bits that hold `count` ids. */
@@ -104,7 +123,7 @@ function topology(entry: CpuidEntry, { vcpu, cpus, apic, tscDeadline }: CpuidOpt
 /** The entries for KVM_SET_CPUID2. */
 export function cpuidFor(options: CpuidOptions): CpuidEntry[] {
   const kept = options.supported.flatMap((entry) => {
-    const one = options.policy === 'modest' ? modest(entry) : entry;
+    const one = choose(entry, options.policy);
     return one === undefined || TOPOLOGY.includes(one.function) ? [] : [one];
   });
   // Two levels whatever the host has.

@@ -6,6 +6,8 @@ const ELFDATA2LSB = 1;
 const EM_X86_64 = 62;
 const PT_LOAD = 1;
 const PT_NOTE = 4;
+/** A loader that is asked for, variables for each thread: programs have them. */
+const PROGRAMS_ONLY: ReadonlySet<number> = new Set([3, 7]);
 /** XEN_ELFNOTE_PHYS32_ENTRY: the entry point of the PVH boot protocol. xen/interface/elfnote.h */
 const PHYS32_ENTRY = 18;
 const EHDR = { phoff: 32, phentsize: 54, phnum: 56, entry: 24, machine: 18 } as const;
@@ -47,6 +49,7 @@ export function parseElf(file: Uint8Array): ElfKernel | undefined {
   for (let i = 0; i < count; i++) {
     const at = phoff + i * step;
     const type = view.getUint32(at + PHDR.type, true);
+    if (PROGRAMS_ONLY.has(type)) throw new NotBootableError('an ELF program, not a kernel');
     if (type !== PT_LOAD && type !== PT_NOTE) continue;
     const offset = u64(at + PHDR.offset);
     const length = u64(at + PHDR.filesz);

@@ -44,7 +44,7 @@ export interface LoadOptions {
 
 export interface Loaded {
   readonly entry: Entry;
-  /** What was written, in bytes: everything that the guest gets from the host. */
+  /** Everything that the guest gets from the host, in bytes; of the kernel all that it takes for itself at its start. */
   readonly ranges: readonly { readonly gpa: number; readonly size: number; readonly what: string }[];
 }
 
@@ -87,8 +87,15 @@ export function loadLinux(into: MachineMemory, options: LoadOptions): Loaded {
   const most = Math.min(COMMAND_LINE_ROOM, kernel.kind === 'bzImage' ? kernel.commandLineSize + 1 : COMMAND_LINE_ROOM);
   if (text.length > most)
     throw new RangeError(`the command line has ${text.length - 1} bytes, the kernel takes ${most - 1}`);
-  if (kernel.kind === 'bzImage') put('kernel', kernel.loadAt, kernel.code);
-  else for (const { gpa, bytes } of kernel.segments) if (bytes.length > 0) put('kernel', gpa, bytes);
+  if (kernel.kind === 'bzImage') {
+    put('kernel', kernel.loadAt, kernel.code);
+    ranges.push({ gpa: kernel.loadAt, size: kernel.room, what: 'room of the kernel' });
+  } else {
+    for (const { gpa, bytes, size } of kernel.segments) {
+      if (bytes.length > 0) put('kernel', gpa, bytes);
+      ranges.push({ gpa, size, what: 'room of the kernel' });
+    }
+  }
   const top = Math.min(lowEnd, (kernel.kind === 'bzImage' ? kernel.initrdMax : FOUR_GIB_LESS) + 1);
   const initrdPlace =
     initrd === undefined || initrd.length === 0 ? undefined : { gpa: top - initrdRoom, size: initrd.length };

@@ -19,13 +19,17 @@ import {
 } from '../devices/power.ts';
 import { RTC, rtc } from '../devices/rtc.ts';
 import { COM1, Serial } from '../devices/serial.ts';
-import { LevelIrq } from '../irq.ts';
+import { type VirtioBlockOptions, virtioBlock } from '../devices/virtio-block.ts';
+import { type VirtioConsole, virtioConsole } from '../devices/virtio-console.ts';
+import { type VirtioDevice, VirtioMmio } from '../devices/virtio-mmio.ts';
+import { EdgeIrq, LevelIrq } from '../irq.ts';
 import { Machine } from '../machine.ts';
 import { GuestMemory } from '../memory/index.ts';
 import type { Device } from '../words.ts';
+import type { VirtioPlace } from './acpi.ts';
 import { type CpuidPolicy, cpuidFor } from './cpuid.ts';
 import { setEntry, setFirmwareState } from './entry.ts';
-import { IDENTITY_MAP, ramRanges, TSS } from './layout.ts';
+import { IDENTITY_MAP, ramRanges, TSS, VIRTIO_MMIO } from './layout.ts';
 import { type KernelImage, type Loaded, loadLinux } from './linux.ts';
 import { privateRest } from './private.ts';
 
@@ -38,6 +42,10 @@ export interface PcOptions {
   readonly cpus: number;
   /** Gets what the guest writes to its serial console. */
   readonly output: (bytes: Uint8Array) => void;
+  /** Raw files as disks, in order: /dev/vda, /dev/vdb, … */
+  readonly disks?: readonly VirtioBlockOptions[];
+  /** A second console, hvc0, by virtio: gets what the guest writes there. */
+  readonly virtioOutput?: (bytes: Uint8Array) => void;
   /** Default `modest`. */
   readonly cpuid?: CpuidPolicy;
   readonly protocol?: 'auto' | '64-bit' | 'PVH';
@@ -49,12 +57,18 @@ export interface Pc {
   readonly machine: Machine;
   readonly memory: GuestMemory;
   readonly serial: Serial;
+  /** Where `virtioOutput` was given. */
+  readonly console: VirtioConsole | undefined;
   readonly loaded: Loaded;
+  /** Bytes that start private. */
+  readonly privateBytes: number;
   /** Closes all that was opened for it. */
   close(): void;
 }
 
 const MOST_CPUS = 254;
+const FIRST_VIRTIO_GSI = 16;
+const MOST_VIRTIO = 8;
 
 /** UnsupportedError without KVM; RangeError when the kernel does not fit; KernelError when the host refuses a step. */
 export function openPc(sys: Sys, options: PcOptions): Pc {
@@ -80,11 +94,17 @@ export function openPc(sys: Sys, options: PcOptions): Pc {
     const serial = new Serial({ output: options.output, irq: new LevelIrq(vm, COM1.irq) });
     attachPc(machine, serial);
     closers.push(() => serial.close());
-    const loaded = loadLinux(memory, { ...options, virtio: [] });
-    if (options.private) privateRest(memory, loaded);
+    const console = options.virtioOutput === undefined ? undefined : virtioConsole(options.virtioOutput);
+    const virtio: VirtioDevice[] = console === undefined ? [] : [console];
+    closers.push(() => {
+      for (const device of virtio) device.close?.();
+    });
+    for (const disk of options.disks ?? []) virtio.push(virtioBlock(disk));
+    const loaded = loadLinux(memory, { ...options, virtio: attachVirtio(machine, memory, virtio) });
+    const privateBytes = options.private ? privateRest(memory, loaded) : 0;
     const [boot] = vcpus;
     if (boot !== undefined) setEntry(boot, loaded.entry);
-    return { machine, memory, serial, loaded, close };
+    return { machine, memory, serial, console, loaded, privateBytes, close };
   } catch (error) {
     close();
     throw error;
@@ -115,6 +135,18 @@ function openVcpus(kvm: Kvm, vm: Vm, options: PcOptions): Vcpu[] {
     vcpu.x64.setCpuid(cpuidFor({ supported, policy, vcpu: id, cpus, apic: true, tscDeadline, paravirtual }));
     setFirmwareState(vcpu);
     return vcpu;
+  });
+}
+
+/** By irqfd, each on an input of its own above those of ISA. */
+function attachVirtio(machine: Machine, memory: GuestMemory, devices: readonly VirtioDevice[]): VirtioPlace[] {
+  if (devices.length > MOST_VIRTIO)
+    throw new RangeError(`${MOST_VIRTIO} virtio devices at most, got ${devices.length}`);
+  return devices.map((device, i) => {
+    const place = { gpa: VIRTIO_MMIO.base + i * VIRTIO_MMIO.step, size: VIRTIO_MMIO.size, gsi: FIRST_VIRTIO_GSI + i };
+    const transport = new VirtioMmio(device, memory, new EdgeIrq(machine.vm, place.gsi));
+    machine.attach('memory', transport, { address: place.gpa, size: place.size });
+    return place;
   });
 }
 

@@ -5,8 +5,9 @@ import type { Loaded } from './linux.ts';
 const PAGE = 4096;
 
 /**
- * Converts every page of RAM that the loader did not write. What it wrote stays shared: without hardware that encrypts there is no way to put contents
- * into private memory from outside. Returns the bytes that are private.
+ * Converts every page of RAM but what the loader wrote and where the kernel unpacks itself. That stays shared: without hardware that encrypts there
+ * is no way to put contents into private memory from outside, and KVM itself fetches the instructions that it must emulate by the shared side.
+ * Returns the bytes that are private.
  */
 export function privateRest(memory: GuestMemory, { ranges }: Loaded): number {
   const written = ranges
@@ -18,7 +19,7 @@ export function privateRest(memory: GuestMemory, { ranges }: Loaded): number {
     for (const { from, to } of written) {
       if (to <= at || from >= end) continue;
       if (from > at) rest.push({ gpa: at, size: from - at });
-      at = to;
+      at = Math.max(at, to);
     }
     if (at < end) rest.push({ gpa: at, size: end - at });
   }

@@ -38,6 +38,7 @@ const GENERIC: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [C.KVM_CAP_INTERNAL_ERROR_DATA, 1],
   [C.KVM_CAP_CHECK_EXTENSION_VM, 1],
   [C.KVM_CAP_ENABLE_CAP_VM, 1],
+  [C.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3],
   [C.KVM_CAP_NR_MEMSLOTS, (machine) => machine.limits.memslots],
   [C.KVM_CAP_MEMORY_ATTRIBUTES, (machine, type) => attributesOf(machine, type, !machine.convertsInPlace)],
   [CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES, (machine, type) => attributesOf(machine, type, machine.convertsInPlace)],

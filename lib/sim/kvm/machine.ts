@@ -33,6 +33,8 @@ export interface MachineOptions {
   readonly physicalBits?: number;
   /** Linear address bits of the processor: 57 with LA57. Default 48. */
   readonly linearBits?: 48 | 57;
+  /** Page tables of the host's processes have five levels: their addresses have 56 bits, not 47. */
+  readonly fiveLevels?: boolean;
   /** Processors, which KVM_CAP_NR_VCPUS recommends as a limit. Default 4. */
   readonly cpus?: number;
 }

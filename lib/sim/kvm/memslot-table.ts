@@ -25,6 +25,8 @@ export interface SlotRules extends RequestRules {
   readonly boundIsExist: boolean;
   /** Up to 7.1 offset and size are compared as signed numbers, so an offset near 2^63 passes. */
   readonly signedFileCheck: boolean;
+  /** Whether a log begins with all pages in it. */
+  readonly logsBeginFull: () => boolean;
   /** Called before a slot's place is taken from it. */
   readonly zap: (from: number, to: number) => void;
   /**
@@ -137,11 +139,17 @@ export class MemslotTable {
     const id = request.slot & MAX_ID;
     const slot = new Memslot({ id, space: request.slot >>> 16, gfn, pages, hva, flags, filePage, file });
     file?.bind(filePage, filePage + pages, slot);
-    if (slot.logsDirty) this.#logs.set(slot, new DirtyLog(pages));
+    if (slot.logsDirty) this.#beginLog(slot);
     space.byId.set(id, slot);
     space.place(slot);
     this.#changed();
     return 0;
+  }
+
+  #beginLog(slot: Memslot): void {
+    const log = new DirtyLog(slot.pages);
+    if (this.#rules.logsBeginFull()) log.markAll();
+    this.#logs.set(slot, log);
   }
 
   /** The file to bind, undefined when none is asked for, or a negated errno. */
@@ -180,7 +188,7 @@ export class MemslotTable {
     }
     // A log that goes on keeps what it has, also when the slot moves.
     if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) this.#logs.delete(old);
-    else if (!this.#logs.has(old)) this.#logs.set(old, new DirtyLog(pages));
+    else if (!this.#logs.has(old)) this.#beginLog(old);
     old.flags = flags;
     this.#changed();
     return 0;

@@ -11,6 +11,9 @@ import type { KvmMachine } from './machine.ts';
 import { MemslotTable } from './memslot-table.ts';
 import type { BindableFile, Memslot, RegionRequest } from './slot.ts';
 
+export const DIRTY_LOG_MANUAL = 1;
+export const DIRTY_LOG_INITIALLY_SET = 2;
+
 /** Guest-physical memory of one VM. */
 export interface VmMemory extends GuestBus {
   /** A slot, an attribute or a page of a bound file is no longer what it was. */
@@ -29,6 +32,8 @@ export abstract class Vm {
   abstract readonly memory: VmMemory;
   /** Hypercalls that userspace answers: a mask of 1 << number. */
   exitHypercalls = 0n;
+  /** KVM_DIRTY_LOG bits: reading a log leaves it as it is. */
+  manualDirtyLog = 0;
   /** Some slot came to be once: without, shadow paging has no page to work with. */
   hadSlots = false;
   /** KVM has given the VM up: every request is EIO. kvm_vm_dead, KVM_BUG_ON */
@@ -55,6 +60,7 @@ export abstract class Vm {
         prepare: (change, plan) => machine.prepareSlot(this, change, plan),
         boundIsExist: machine.profile.bindingOverlap === 'EEXIST',
         signedFileCheck: !machine.profile.bindingUnsigned,
+        logsBeginFull: () => this.manualDirtyLog === (DIRTY_LOG_MANUAL | DIRTY_LOG_INITIALLY_SET),
         zap: (from, to) => this.slotZapped(from, to),
         fileOf: (fd) => this.fileOf(fd),
       },

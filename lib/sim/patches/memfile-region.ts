@@ -4,7 +4,6 @@
  */
 import { KVM_MEM_PRIVATE, kvm_userspace_memory_region_ext } from '../../uapi/proposed.ts';
 import { EFAULT, EINVAL } from '../errno.ts';
-import { VM_MEMFILE } from '../kvm/x64/types.ts';
 import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 
 const REGION = kvm_userspace_memory_region_ext;
@@ -31,7 +30,7 @@ export function setMemfileRegion(vm: Vm, arg: bigint): number {
   if (old?.hasFile === true && size !== 0n) return -EINVAL;
   if (!isPrivate) return vm.setRegion(region);
   // What an architecture does not opt in to.
-  if (vm.type !== VM_MEMFILE || (old !== undefined && size !== 0n)) return -EINVAL;
+  if (!vm.machine.optsIn(vm.type) || (old !== undefined && size !== 0n)) return -EINVAL;
   if (size === 0n) return vm.setRegion({ ...region, flags: flags & ~KVM_MEM_PRIVATE });
   const fd = view.getUint32(at.private_fd, true);
   // A descriptor that is not open comes before everything about the slot.

@@ -18,6 +18,7 @@ import { supportedCpuid } from '../kvm/x64/features.ts';
 import type { RunResult } from '../kvm/x64/technology.ts';
 import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import { isAligned, PAGE_SIZE } from '../page.ts';
+import type { PageStore } from '../page-store.ts';
 import { userPage } from '../physical.ts';
 import type { GuestBus } from '../vcpu/bus.ts';
 import type { SecureStop } from '../x64/stop.ts';
@@ -264,7 +265,7 @@ export class SnpVm extends SevBase {
   }
 
   /** Pages that are freed go back to the hypervisor. */
-  override fileCreated(file: GuestMemfdFile): void {
+  override fileCreated(file: { readonly pages: PageStore }): void {
     const { rmp } = this.platform;
     file.pages.onInvalidate((from, to, change) => {
       if (change === 'punch' || change === 'truncate') rmp.release(file.pages, from, to);

@@ -12,6 +12,7 @@ import type { RunResult, VmTechnology } from '../kvm/x64/technology.ts';
 import type { X64Vcpu as Vcpu } from '../kvm/x64/vcpu.ts';
 import type { X64Vm as Vm } from '../kvm/x64/vm.ts';
 import { PAGE_SIZE } from '../page.ts';
+import type { PageStore } from '../page-store.ts';
 import type { BusMiss, GuestBus } from '../vcpu/bus.ts';
 import type { SecureStop } from '../x64/stop.ts';
 import { checkCpuid, guestWidth } from './cpuid-config.ts';
@@ -225,7 +226,7 @@ export class TdxVm implements VmTechnology {
     file.pages.zeroRange(from, to);
   }
 
-  fileCreated(file: GuestMemfdFile): void {
+  fileCreated(file: { readonly pages: PageStore }): void {
     file.pages.onInvalidate((from, to, change) => {
       if (change === 'punch' || change === 'truncate') this.sept.removeFrames(file.pages, from, to);
     });

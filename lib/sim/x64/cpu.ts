@@ -32,6 +32,8 @@ export interface X64CpuOptions {
    * KVM did it before 6.13.
    */
   readonly linearBits?: 48 | 57;
+  /** Of the task segment that a new vCPU has: 3 under SVM. Default 11. */
+  readonly taskType?: 3 | 11;
 }
 
 const CR0_TYPE = 0x10n;
@@ -50,7 +52,7 @@ export class X64Cpu {
   #index = 0;
 
   constructor(options: X64CpuOptions = {}) {
-    const state = new State();
+    const state = new State(options.taskType);
     const emulated = options.emulated ?? true;
     const mmu = new Mmu(state, emulated);
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));

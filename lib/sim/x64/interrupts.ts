@@ -23,6 +23,7 @@ const CONTRIBUTORY: ReadonlySet<number> = new Set([VECTOR.divide, 10, 11, 12, 13
  */
 export function deliver(machine: Machine, event: Event): boolean {
   const { state, r } = machine;
+  const { cr2 } = state;
   let current = event;
   const flags = getFlags(r);
   if (event.resume) setFlags(r, flags | FLAG.resume);
@@ -36,7 +37,11 @@ export function deliver(machine: Machine, event: Event): boolean {
         throw reason;
       }
     }
-    if (current.vector === VECTOR.doubleFault) return false;
+    if (current.vector === VECTOR.doubleFault) {
+      // KVM's emulator sets it for faults that it delivers, not for those that it meets meanwhile.
+      if (machine.emulated) state.cr2 = cr2;
+      return false;
+    }
     const second = state.vector;
     const first = current.vector;
     const double =

@@ -74,7 +74,11 @@ export class State {
   /** How far behind rip the exception's frame points: the instruction's length for int3, 0 for faults. */
   trapLength = 0;
 
-  constructor() {
+  /** Type of the task segment of a new vCPU: SVM begins with a busy one of 16 bits, VMX with one of 32 bits. */
+  readonly #taskType: number;
+
+  constructor(taskType: 3 | 11 = 11) {
+    this.#taskType = taskType;
     this.reset();
   }
 
@@ -88,7 +92,7 @@ export class State {
     r[42] = 1;
     for (const index of [0, 2, 3, 4, 5]) this.setSegment(index, realModeSegment(0, 0n, 3));
     this.setSegment(SEGMENT.cs, realModeSegment(0xf000, 0xffff_0000n, 11));
-    this.tr = realModeSegment(0, 0n, 11, 0);
+    this.tr = realModeSegment(0, 0n, this.#taskType, 0);
     this.ldt = realModeSegment(0, 0n, 2, 0);
     this.gdt = { base: 0n, limit: 0xffff };
     this.idt = { base: 0n, limit: 0xffff };

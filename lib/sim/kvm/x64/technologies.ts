@@ -9,7 +9,7 @@ import { VM_DEFAULT, VM_MEMFILE, VM_SEV, VM_SEV_ES, VM_SNP, VM_TDX } from './typ
 import type { X64Vm } from './vm.ts';
 
 export function technologyOf(vm: X64Vm): VmTechnology | undefined {
-  if (vm.machine.hasMemfiles) return vm.type === VM_MEMFILE ? new MemfileVm(vm) : undefined;
+  if (vm.machine.hasMemfiles && vm.type === VM_MEMFILE) return new MemfileVm(vm);
   switch (vm.type) {
     case VM_DEFAULT:
       // Before there were VM types, SEV was asked for on default VMs; it still can be.

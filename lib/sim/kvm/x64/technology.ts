@@ -3,6 +3,7 @@
  * has none. Results are values of zero or more, or negated errnos.
  */
 import type { GuestMemfdFile } from '../../files/guest-memfd.ts';
+import type { PageStore } from '../../page-store.ts';
 import type { GuestBus } from '../../vcpu/bus.ts';
 import type { SecureStop } from '../../x64/stop.ts';
 import type { Memslot } from '../slot.ts';
@@ -33,8 +34,6 @@ export interface VmTechnology {
   bus(vcpu: X64Vcpu): GuestBus;
   /** An instruction that only its guests have. */
   secure(vcpu: X64Vcpu, stop: SecureStop): RunResult;
-  /** Tells userspace of a memory fault, where that is not KVM_EXIT_MEMORY_FAULT. */
-  memoryFault?(vcpu: X64Vcpu, gpa: number, isPrivate: boolean): void;
   /** A guest-physical address without what the guest marks it with. */
   address(gpa: number): number;
   /** The vCPU stops executing for now: what it wrote is in memory afterwards. */
@@ -51,8 +50,8 @@ export interface VmTechnology {
   slotRemoved(slot: Memslot): void;
   /** Pages [from, to) of a file of the VM became private or shared in place. */
   fileConverted?(file: GuestMemfdFile, from: number, to: number, isPrivate: boolean): void;
-  /** A guest_memfd of the VM came to be. */
-  fileCreated(file: GuestMemfdFile): void;
+  /** A file for the VM's private memory came to be: a guest_memfd, or the memfd of a memslot of 2022. */
+  fileCreated(file: { readonly pages: PageStore }): void;
   /** Nothing refers to the VM any more. */
   destroy(): void;
 }

@@ -4,7 +4,8 @@
  */
 import { KVM_EXIT } from '../../../uapi/kvm-exits.ts';
 import { KVM_RUN_EXIT_OFFSET, kvm_run, kvm_run_hypercall, kvm_run_mmio } from '../../../uapi/kvm-run.ts';
-import { EINTR, EINVAL, ENOSPC } from '../../errno.ts';
+import { EINTR, EINVAL, ENOSPC, EPERM } from '../../errno.ts';
+import { writeMemoryError } from '../../patches/memfile-binding.ts';
 import type { Regs, Sregs } from '../../x64/index.ts';
 import { type GuestBus, X64Cpu } from '../../x64/index.ts';
 import type { HypercallStop, Stop } from '../../x64/stop.ts';
@@ -176,8 +177,7 @@ export class X64Vcpu implements Vcpu {
       case 'hypercall':
         return this.#hypercall(stop);
       case 'memory-fault':
-        this.#memoryFault(this.#address(stop.gpa), stop.private);
-        return -stop.errno;
+        return this.#memoryFault(this.#address(stop.gpa), stop);
       case 'unreachable':
         return -stop.errno;
       case 'emulation':
@@ -198,10 +198,14 @@ export class X64Vcpu implements Vcpu {
     }
   }
 
-  #memoryFault(gpa: number, isPrivate: boolean): void {
-    const { technology } = this.vm;
-    if (technology?.memoryFault !== undefined) technology.memoryFault(this, gpa, isPrivate);
-    else exits.writeMemoryFault(this.page, gpa, isPrivate);
+  #memoryFault(gpa: number, stop: { readonly private: boolean; readonly errno: number }): number {
+    if (!this.machine.hasMemfiles) {
+      exits.writeMemoryFault(this.page, gpa, stop.private);
+      return -stop.errno;
+    }
+    writeMemoryError(this, gpa, stop.private);
+    // The fault handler of 2022 answers -1, which is the result of KVM_RUN.
+    return -EPERM;
   }
 
   #hypercall(stop: HypercallStop): number | undefined {

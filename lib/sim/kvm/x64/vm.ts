@@ -3,8 +3,8 @@ import { KVM_SET_USER_MEMORY_REGION } from '../../../uapi/index.ts';
 import { ENOTTY } from '../../errno.ts';
 import type { GuestMemfdFile } from '../../files/guest-memfd.ts';
 import { SET_MEMORY_ATTRIBUTES2, setAttributes2 } from '../../patches/in-place.ts';
+import { isPrivateInMemfile, memfileOf, unbindMemfiles } from '../../patches/memfile-binding.ts';
 import { setMemfileRegion } from '../../patches/memfile-region.ts';
-import { MemfileVm } from '../../patches/memfile-vm.ts';
 import type { Process } from '../../process.ts';
 import { GuestMemory } from '../guest-memory.ts';
 import type { MemslotTable } from '../memslot-table.ts';
@@ -35,7 +35,11 @@ export class X64Vm extends Vm {
     const { slots, attributes } = this;
     this.memory = new GuestMemory({
       slots,
-      isPrivate: machine.convertsInPlace ? (gfn) => isPrivateInFile(slots, gfn) : (gfn) => attributes.isPrivate(gfn),
+      isPrivate: machine.hasMemfiles
+        ? (gfn) => isPrivateInMemfile(slots, gfn)
+        : machine.convertsInPlace
+          ? (gfn) => isPrivateInFile(slots, gfn)
+          : (gfn) => attributes.isPrivate(gfn),
       space: process.space,
       hasPrivate: machine.hasPrivateMemory(type),
       emulated: machine.emulatesGuests,
@@ -43,9 +47,9 @@ export class X64Vm extends Vm {
     this.technology = technologyOf(this);
   }
 
-  /** In place, files have them. */
+  /** In place, files have them; in 2022 there were none. */
   protected override get attributesOfType(): bigint {
-    return this.machine.convertsInPlace ? 0n : super.attributesOfType;
+    return this.machine.convertsInPlace || this.machine.hasMemfiles ? 0n : super.attributesOfType;
   }
 
   protected override get takesReadonly(): boolean {
@@ -75,7 +79,7 @@ export class X64Vm extends Vm {
   }
 
   protected override fileOf(fd: number): BindableFile | undefined | null | number {
-    return this.technology instanceof MemfileVm ? this.technology.fileOf(fd) : super.fileOf(fd);
+    return this.machine.hasMemfiles ? memfileOf(this, fd) : super.fileOf(fd);
   }
 
   protected override fileRequests(file: () => GuestMemfdFile) {
@@ -107,6 +111,7 @@ export class X64Vm extends Vm {
   }
 
   protected override release(): void {
+    if (this.machine.hasMemfiles) unbindMemfiles(this);
     this.technology?.destroy();
   }
 }

@@ -33,6 +33,7 @@ describe('scale', () => {
   it('as many slots as there can be', { timeout: 60_000 }, () => {
     const rules = {
       addressSpaces: 1,
+      logsBeginFull: () => false,
       zap: () => undefined,
       userLimit: 2n ** 47n,
       readonlyMemory: true,
