@@ -97,9 +97,11 @@ export class HugetlbFile extends SealedFile<HugetlbInode> {
     const end = offset + length;
     if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
       if (this.inode.seals.has(WRITE_SEALS)) return -EPERM;
-      const from = pageOf(((offset + huge - 1n) / huge) * huge);
-      const to = pageOf((end / huge) * huge);
-      if (from < to) this.#free(from, to, 'punch');
+      const first = ((offset + huge - 1n) / huge) * huge;
+      const last = (end / huge) * huge;
+      if (offset < first) this.#zero(offset, end < first ? end : first);
+      if (first < last) this.#free(pageOf(first), pageOf(last), 'punch');
+      if (end > last && end > first) this.#zero(last, end);
       return 0;
     }
     if (this.inode.seals.has(F_SEAL_GROW) && end > this.inode.size) return -EPERM;
@@ -108,6 +110,17 @@ export class HugetlbFile extends SealedFile<HugetlbInode> {
     for (let page = pageOf((offset / huge) * huge); page < last; page += step) if (!this.#take(page)) return -ENOSPC;
     if ((mode & FALLOC_FL_KEEP_SIZE) === 0 && end > this.inode.size) this.inode.size = end;
     return 0;
+  }
+
+  /** A part of a huge page is zeroed in place of given back, where there is one (Linux 5.19). hugetlbfs_zero_partial_page */
+  #zero(from: bigint, to: bigint): void {
+    const end = Number(to);
+    for (let at = Number(from); at < end; ) {
+      const page = Math.floor(at / PAGE_SIZE);
+      const next = Math.min(end, (page + 1) * PAGE_SIZE);
+      if (this.pages.isFilled(page)) this.pages.write(page).fill(0, at - page * PAGE_SIZE, next - page * PAGE_SIZE);
+      at = next;
+    }
   }
 
   /** Allocates the huge page that begins at `page`. */

@@ -298,6 +298,10 @@ describe('conversion', () => {
       { gpa: gpa + 2 * HUGE, size: HUGE / 2 },
     ]);
     expect(held()).toBe(3);
+    // A part that is entered anew is zeroed; the rest of its page stays as it is.
+    memory.convert({ gpa: gpa + 2 * HUGE, size: PAGE }, 'shared', 'discard-entered');
+    expect([memory.read(gpa + 2 * HUGE, 1)[0], memory.read(gpa + 2.5 * HUGE, 1)[0]]).toEqual([0, 1]);
+    memory.convert({ gpa: gpa + 2 * HUGE, size: PAGE }, 'private');
     // The other half follows: now the page as a whole goes.
     const rest = memory.convert({ gpa, size: HUGE / 2 }, 'private');
     expect(rest.calls.slice(1)).toMatchObject([{ does: 'discard', gpa, size: HUGE }]);
