@@ -13,7 +13,7 @@ const BURST_MS = 4;
 /** After bursts in which no exit came, so many exits are taken from the thread first. */
 const MOST_PATIENCE = 256;
 
-/** Waking a processor that waited for its INIT, and signals that nobody sent on purpose: run again. */
+/** KVM_RUN of a processor that was woken from waiting for its INIT gives EAGAIN: run again. arch/x86/kvm/x86.c */
 function isRetry(error: unknown): boolean {
   return error instanceof KernelError && error.code === 'EAGAIN';
 }
@@ -38,6 +38,16 @@ export class VcpuRunner {
     }
   }
 
+  /** Undefined where the thread is to try again. */
+  #runHere(): Exit | undefined {
+    try {
+      return this.vcpu.runSync({ timeoutMs: LIMIT_MS });
+    } catch (error) {
+      if (!isRetry(error)) throw error;
+      return undefined;
+    }
+  }
+
   /** Runs here while exits come at once; `answer` says whether to go on. False when it said no. */
   burst(answer: (exit: Exit) => boolean): boolean {
     if (this.#wait > 0) {
@@ -46,8 +56,8 @@ export class VcpuRunner {
     }
     const until = performance.now() + BURST_MS;
     for (let exits = 0; ; exits++) {
-      const exit = this.vcpu.runSync({ timeoutMs: LIMIT_MS });
-      if (exit.name === 'KVM_EXIT_INTR') {
+      const exit = this.#runHere();
+      if (exit === undefined || exit.name === 'KVM_EXIT_INTR') {
         this.#patience = exits === 0 ? Math.min(MOST_PATIENCE, Math.max(1, this.#patience * 2)) : 0;
         this.#wait = this.#patience;
         return true;
