@@ -5,6 +5,7 @@
 import { KernelError } from '../kernel/errors.ts';
 import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
+import { KVM_EXIT } from '../uapi/index.ts';
 
 /** The least limit that a run on the caller's thread can have. */
 const LIMIT_MS = 1;
@@ -12,6 +13,9 @@ const LIMIT_MS = 1;
 const BURST_MS = 4;
 /** After bursts in which no exit came, so many exits are taken from the thread first. */
 const MOST_PATIENCE = 256;
+
+/** Exits that seldom come alone. */
+const BURSTS: ReadonlySet<number> = new Set([KVM_EXIT.value.KVM_EXIT_IO, KVM_EXIT.value.KVM_EXIT_MMIO]);
 
 /** KVM_RUN of a processor that was woken from waiting for its INIT gives EAGAIN: run again. arch/x86/kvm/x86.c */
 function isRetry(error: unknown): boolean {
@@ -48,8 +52,9 @@ export class VcpuRunner {
     }
   }
 
-  /** Runs here while exits come at once; `answer` says whether to go on. False when it said no. */
-  burst(answer: (exit: Exit) => boolean): boolean {
+  /** After an exit of those that seldom come alone, runs here while more come at once; `answer` says whether to go on. False when it said no. */
+  burst(after: Exit, answer: (exit: Exit) => boolean): boolean {
+    if (!BURSTS.has(after.reason)) return true;
     if (this.#wait > 0) {
       this.#wait--;
       return true;
