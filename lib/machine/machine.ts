@@ -2,67 +2,30 @@
  * A machine: vCPUs that run, each on a thread of its own, and what answers their exits. It owns none of VM, memory and devices' files: who made
  * them closes them.
  */
-import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
 import { StateError } from '../kernel/errors.ts';
 import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { IoeventfdPlace, Vm } from '../kvm/vm.ts';
-import { KVM_EXIT } from '../uapi/index.ts';
 import { Bus, DeviceError } from './bus.ts';
 import { CoalescedRing } from './coalesced.ts';
-import { type Conversion, type ConversionPolicy, Converter } from './conversions.ts';
-import { Dispatcher, type DispatchOptions } from './dispatch.ts';
+import { type Conversion, Converter } from './conversions.ts';
+import { Dispatcher } from './dispatch.ts';
 import { Doorbells } from './doorbell.ts';
 import { Gate } from './gate.ts';
+import { channels, type MachineEvents, type MachineOptions, type MachineRunOptions } from './machine-words.ts';
 import { VcpuRunner } from './run-vcpu.ts';
 import { takeSnapshot, type VcpuSnapshot } from './snapshot.ts';
 import { withState } from './states.ts';
 import { type ExitStatistics, Statistics } from './statistics.ts';
 import type { Device, DeviceEnd, MachineEnd, MachineMemory, Power } from './words.ts';
 
-export interface MachineOptions extends DispatchOptions {
-  readonly vm: Vm;
-  readonly vcpus: readonly Vcpu[];
-  /** For conversions. Left out: memory faults end the machine, hypercalls get -KVM_ENOSYS. */
-  readonly memory?: MachineMemory;
-  readonly policy?: ConversionPolicy;
-}
-
-export interface MachineRunOptions {
-  /** Stops the machine: the end is `aborted`, with the signal's reason. */
-  readonly signal?: AbortSignal;
-  /**
-   * `own` (default): each vCPU on a thread of its own, but for bursts of exits, which are dealt with on this one, a few milliseconds at a time.
-   * `caller`: a single vCPU on this thread, which costs no switch between threads at all; while the guest runs nothing else does, so a guest that
-   * stops exiting stops the program as well. Every few milliseconds the event loop has its turn.
-   */
-  readonly thread?: 'own' | 'caller';
-}
-
-export interface MachineEvents {
-  /** After it was answered. Only carried when somebody listens. */
-  exit: [vcpu: number, exit: Exit];
-  conversion: [conversion: Conversion];
-  pause: [];
-  resume: [];
-  end: [end: MachineEnd];
-}
-
-/** node:diagnostics_channel: the same events for who cannot get at the machine. */
-const channels = {
-  exit: channel('privmem:machine:exit'),
-  conversion: channel('privmem:machine:conversion'),
-  end: channel('privmem:machine:end'),
-} as const;
+export type { MachineEvents, MachineOptions, MachineRunOptions } from './machine-words.ts';
 
 /** How long a vCPU on the caller's thread keeps the event loop waiting. */
 const SLICE_MS = 8;
 /** Exits between two looks at the clock: reading it costs as much as decoding an exit. */
 const EXITS_PER_LOOK = 64;
-
-/** Exits that seldom come alone. */
-const BURSTS: ReadonlySet<number> = new Set([KVM_EXIT.value.KVM_EXIT_IO, KVM_EXIT.value.KVM_EXIT_MMIO]);
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -293,7 +256,7 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
         }
         const exit = await runner.next();
         if (!this.#answer(vcpu, exit)) return;
-        if (BURSTS.has(exit.reason) && !this.#gate.closed) runner.burst(answer);
+        if (!this.#gate.closed) runner.burst(exit, answer);
         if (this.#halted.has(vcpu)) return;
       }
     } catch (error) {

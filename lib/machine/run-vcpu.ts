@@ -5,6 +5,7 @@
 import { KernelError } from '../kernel/errors.ts';
 import type { Exit } from '../kvm/exits.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
+import { KVM_EXIT } from '../uapi/index.ts';
 
 /** The least limit that a run on the caller's thread can have. */
 const LIMIT_MS = 1;
@@ -13,7 +14,10 @@ const BURST_MS = 4;
 /** After bursts in which no exit came, so many exits are taken from the thread first. */
 const MOST_PATIENCE = 256;
 
-/** Waking a processor that waited for its INIT, and signals that nobody sent on purpose: run again. */
+/** Exits that seldom come alone. */
+const BURSTS: ReadonlySet<number> = new Set([KVM_EXIT.value.KVM_EXIT_IO, KVM_EXIT.value.KVM_EXIT_MMIO]);
+
+/** KVM_RUN of a processor that was woken from waiting for its INIT gives EAGAIN: run again. arch/x86/kvm/x86.c */
 function isRetry(error: unknown): boolean {
   return error instanceof KernelError && error.code === 'EAGAIN';
 }
@@ -38,16 +42,27 @@ export class VcpuRunner {
     }
   }
 
-  /** Runs here while exits come at once; `answer` says whether to go on. False when it said no. */
-  burst(answer: (exit: Exit) => boolean): boolean {
+  /** Undefined where the thread is to try again. */
+  #runHere(): Exit | undefined {
+    try {
+      return this.vcpu.runSync({ timeoutMs: LIMIT_MS });
+    } catch (error) {
+      if (!isRetry(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** After an exit of those that seldom come alone, runs here while more come at once; `answer` says whether to go on. False when it said no. */
+  burst(after: Exit, answer: (exit: Exit) => boolean): boolean {
+    if (!BURSTS.has(after.reason)) return true;
     if (this.#wait > 0) {
       this.#wait--;
       return true;
     }
     const until = performance.now() + BURST_MS;
     for (let exits = 0; ; exits++) {
-      const exit = this.vcpu.runSync({ timeoutMs: LIMIT_MS });
-      if (exit.name === 'KVM_EXIT_INTR') {
+      const exit = this.#runHere();
+      if (exit === undefined || exit.name === 'KVM_EXIT_INTR') {
         this.#patience = exits === 0 ? Math.min(MOST_PATIENCE, Math.max(1, this.#patience * 2)) : 0;
         this.#wait = this.#patience;
         return true;

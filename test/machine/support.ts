@@ -2,7 +2,8 @@
 import { type GuestEvent, program, REPORT_GPA, x64 } from '../../lib/guest/index.ts';
 import type { Kvm } from '../../lib/kvm/kvm.ts';
 import { REPORT, reportDevice } from '../../lib/machine/devices/report.ts';
-import { Machine, type MachineOptions } from '../../lib/machine/machine.ts';
+import { Machine } from '../../lib/machine/machine.ts';
+import type { MachineOptions } from '../../lib/machine/machine-words.ts';
 import { GuestMemory } from '../../lib/machine/memory/index.ts';
 
 export const PAGE = 4096;
