@@ -84,23 +84,22 @@ export class BootMemory extends Owner {
       return;
     }
     const start = x64.startState(program, sides === undefined ? {} : { sides });
-    if (program.technology !== 'tdx') {
-      vcpu.x64.updateSregs(start.sregs);
-      vcpu.x64.setRegs(start.regs);
+    this.#place(guarded, vcpu, start.memory, pagesOf(program.base + program.size));
+    if (program.technology === 'tdx') return;
+    vcpu.x64.updateSregs(start.sregs);
+    vcpu.x64.setRegs(start.regs);
+  }
+
+  /** Puts the program into memory, up to `end`. */
+  #place(guarded: ProtectedVm, vcpu: Vcpu, images: readonly Image[], end: number): void {
+    if (this.#technology.initialContents === 'copied-in') {
+      this.#copyIn(guarded, vcpu, images, end);
+      return;
     }
-    const end = pagesOf(program.base + program.size);
-    switch (this.#technology.initialContents) {
-      case 'encrypted-in-place':
-        for (const { gpa, bytes } of start.memory) this.mapping.write(gpa, bytes);
-        for (const { gpa, length } of around(GHCB_GPA, end))
-          guarded.load(vcpu, { gpa, length, hva: this.mapping.hva + gpa });
-        return;
-      case 'copied-in':
-        this.#copyIn(guarded, vcpu, start.memory, end);
-        return;
-      default:
-        for (const { gpa, bytes } of start.memory) this.mapping.write(gpa, bytes);
-    }
+    for (const { gpa, bytes } of images) this.mapping.write(gpa, bytes);
+    if (this.#technology.initialContents !== 'encrypted-in-place') return;
+    for (const { gpa, length } of around(GHCB_GPA, end))
+      guarded.load(vcpu, { gpa, length, hva: this.mapping.hva + gpa });
   }
 
   #copyIn(guarded: ProtectedVm, vcpu: Vcpu, images: readonly Image[], end: number): void {
