@@ -81,6 +81,10 @@ export const INTENTS: Readonly<Record<string, Intent>> = {
   'host-writes-after-bind': { tries: 'The host writes through such a mapping.', worry: WHAT_BIND_DOES },
   'launch-start': { tries: "The technology's launch begins.", worry: COMPLETE },
   fill: { tries: 'The host puts the initial contents where the guest will look for them.', worry: WHAT_BIND_DOES },
+  'load-copy': {
+    tries: 'The file was filled before it was bound; the launch wants to be given the contents itself.',
+    worry: WHAT_BIND_DOES,
+  },
   'complete-with-live-mapping': {
     tries: 'Completion is declared while the loader still maps the file.',
     worry: COMPLETE,
