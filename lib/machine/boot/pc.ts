@@ -127,7 +127,9 @@ function openMemory(vm: Vm, options: PcOptions): GuestMemory {
 
 function openVcpus(kvm: Kvm, vm: Vm, options: PcOptions): Vcpu[] {
   const supported = kvm.supportedCpuid();
-  const tscDeadline = kvm.checkExtension(KVM_CAP.value.KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  const { KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_TSC_CONTROL } = KVM_CAP.value;
+  // A KVM that cannot scale the counter, on a host that measured its rate wrongly, has the deadlines of guests minutes late.
+  const tscDeadline = kvm.checkExtension(KVM_CAP_TSC_DEADLINE_TIMER) > 0 && kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0;
   return Array.from({ length: options.cpus }, (_, id) => {
     const vcpu = vm.createVcpu(id);
     const { cpuid: policy = 'modest', cpus } = options;
