@@ -23,9 +23,11 @@ type Write = Parameters<typeof program<'x64'>>[1];
 export class Guest {
   readonly vm: Vm;
   readonly memory: Mapping;
+  readonly #kvm: Kvm;
   readonly #vcpus: Vcpu[] = [];
 
   constructor(kvm: Kvm, size = DEFAULT_SIZE) {
+    this.#kvm = kvm;
     this.vm = kvm.createVm();
     this.memory = Mapping.anonymous(kvm.sys, size);
     this.vm.addMemslot({ slot: 0, gpa: 0, size, backing: this.memory });
@@ -33,7 +35,11 @@ export class Guest {
 
   /** vCPU `id`, made at first use. */
   vcpu(id = 0): Vcpu {
-    const vcpu = this.#vcpus[id] ?? this.vm.createVcpu(id);
+    const known = this.#vcpus[id];
+    if (known !== undefined) return known;
+    const vcpu = this.vm.createVcpu(id);
+    // A vCPU that knows no processor has no long mode where guests run on a real one.
+    vcpu.x64.setCpuid(this.#kvm.supportedCpuid());
     this.#vcpus[id] = vcpu;
     return vcpu;
   }
