@@ -25,6 +25,8 @@ export interface Profile {
   readonly writeZeroes: boolean;
   /** A write-sealed memfd can be mapped shared for reading through a writable descriptor: 6.7. */
   readonly sealedReadMaps: boolean;
+  /** Writes to a memfd go in chunks of up to 2 MiB, not page by page: some release after 6.18, up to 7.3. */
+  readonly largeWrites: boolean;
   /** O_DIRECT on tmpfs: 6.6. */
   readonly tmpfsDirect: boolean;
   /** A write to a memfd first looks whether the caller's bytes can be read, before it looks at seals and makes the page: up to 6.14. */
@@ -125,6 +127,7 @@ export function profileOf(release: SimRelease, arch: SimArch = 'x64', patches: r
     droppable: since('6.11'),
     guards,
     adviceChecksOffset: since('7.3'),
+    largeWrites: since('7.3'),
     weightedInterleave: since('6.9'),
     balancedPreferredMany: since('6.10'),
     leasesEverywhere: !since('7.0'),

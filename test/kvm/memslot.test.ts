@@ -152,7 +152,7 @@ describeKvm('Memslot', ({ sys, kvm }) => {
     guest.run((g) => {
       g.store(AT + PAGE, 1);
       g.store(AT + 69 * PAGE, 1);
-      g.report(0, g.load(AT));
+      g.report(0, 1);
     });
     const log = slot.dirtyLog();
     expect(log).toHaveLength(16);

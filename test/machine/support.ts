@@ -42,6 +42,7 @@ export function testMachine(
     const start = x64.startState(built, { pageTables: 0x1000 + id * 0x4000 });
     for (const { gpa, bytes } of start.memory) memory.write(gpa, bytes);
     const vcpu = vm.createVcpu(id);
+    vcpu.x64.setCpuid(kvm.supportedCpuid());
     vcpu.x64.updateSregs(start.sregs);
     vcpu.x64.setRegs(start.regs);
     return vcpu;

@@ -1,6 +1,7 @@
 /** Seals of a memfd (memfd_create(2), fcntl(2)): what each forbids, with which errno, and what it leaves alone. */
 import { afterEach, expect, it } from 'vitest';
 import { Memfd, type MemfdOptions } from '../../lib/memory/memfd.ts';
+import { sinceRelease } from '../../lib/sim/profile.ts';
 import { F_SEAL, FALLOC_FL, MFD } from '../../lib/uapi/memfd.ts';
 import { MAP, PROT } from '../../lib/uapi/mman.ts';
 import { describeKernel } from '../support/kvm.ts';
@@ -78,8 +79,10 @@ describeKernel('seals', (sys) => {
     expect(file.raw.fallocate(0, 2 * PAGE, PAGE)).toEqual(refused('EPERM'));
     expect(file.raw.fallocate(KEEP_SIZE, 2 * PAGE, PAGE)).toEqual(refused('EPERM'));
     expect(file.raw.pwrite(BYTE, 2 * PAGE)).toEqual(refused('EPERM'));
-    // A write that starts inside is cut short at the end.
-    expect(file.raw.pwrite(new Uint8Array(8), 2 * PAGE - 3)).toEqual(expect.objectContaining({ ok: true, value: 3 }));
+    // A write that starts inside is cut short at the end; since some release after 6.18 up to 2 MiB of it are judged at once.
+    const whole = sinceRelease(sys.kernel.release, '7.3');
+    const cut = expect.objectContaining({ ok: true, value: 3 });
+    expect(file.raw.pwrite(new Uint8Array(8), 2 * PAGE - 3)).toEqual(whole ? refused('EPERM') : cut);
     expect([file.raw.truncate(PAGE), file.raw.punchHole(0, PAGE), file.raw.fallocate(0, 0, PAGE)]).toEqual([
       ok,
       ok,

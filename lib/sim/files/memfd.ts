@@ -21,6 +21,8 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const EXECUTE = 0o111;
 const TMPFS_MAGIC = 0x01021994;
 const OFFSET_MAX = 2n ** 63n - 1n;
+/** The largest folio of tmpfs, and so the largest chunk of a write. */
+const HUGE = 2n ** 21n;
 const O_TRUNC = 0x200;
 
 export interface MemfdOptions extends SealedOptions {
@@ -114,7 +116,7 @@ export class MemfdFile extends SealedFile<MemfdInode> {
     // generic_write_check_limits.
     const left = OFFSET_MAX - at;
     const clipped = BigInt(from.length) > left ? from.subarray(0, Number(left)) : from;
-    const room = this.inode.seals.has(F_SEAL_GROW) ? this.inode.size : OFFSET_MAX;
+    const room = this.inode.seals.has(F_SEAL_GROW) ? this.#roomFor(at + BigInt(clipped.length)) : OFFSET_MAX;
     const done = writePages(this.pages, clipped, at, { room, reached: Math.min(reached, clipped.length), prefaults });
     if (done < 0 && (done !== -EFAULT || prefaults)) return done;
     // shmem_write_end also ends a page of which nothing could be copied: the file reaches up to it then.
@@ -164,6 +166,13 @@ export class MemfdFile extends SealedFile<MemfdInode> {
     if ((mode & FALLOC_FL_KEEP_SIZE) === 0 && end > this.inode.size) this.inode.size = end;
     this.inode.memfile?.allocated(pageOf(offset), pagesIn(end));
     return 0;
+  }
+
+  /** How far a write up to `end` gets that must not make the file longer. generic_perform_write asks for each chunk as a whole. */
+  #roomFor(end: bigint): bigint {
+    const { size } = this.inode;
+    if (end <= size || !this.inode.profile.largeWrites) return size;
+    return size - (size % HUGE);
   }
 
   #punchNoted(offset: bigint, end: bigint): number {

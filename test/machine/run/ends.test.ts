@@ -133,7 +133,7 @@ describeKvm(
       ]);
       const end = await m.run();
       expect(end).toMatchObject({ kind: 'triple-fault', vcpu: 0 });
-      expect(describeEnd(end).join('\n')).toMatch(/triple fault.*rip 0x.*cr3 0x1000/s);
+      expect(describeEnd(end).join('\n')).toMatch(/triple fault.*rip 0x.*cr3 0x/s);
     });
 
     it('a device that throws', async () => {
