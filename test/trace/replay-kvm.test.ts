@@ -28,7 +28,8 @@ describeKvm(
       const before = openFds();
       const report = await replayTrace(recording, sys.kernel);
       expect(summary(report)).toEqual([]);
-      expect(report.same).toBe(recording.calls.length);
+      // What a processor did in a run may differ where the run was cut.
+      expect(report.same + report.processor.length).toBe(recording.calls.length);
       expect(openFds()).toBe(before);
     });
 
