@@ -111,7 +111,14 @@ describe.skipIf(reason !== undefined)(titleOf('privmem boot', reason), () => {
   });
 
   const started = (child: ChildProcess): Promise<void> =>
-    new Promise((resolve) => child.stdout?.on('data', (bytes) => String(bytes).includes('ready') && resolve()));
+    new Promise((resolve) => {
+      // A guest writes byte by byte: a word may come in pieces.
+      let seen = '';
+      child.stdout?.on('data', (bytes) => {
+        seen += bytes;
+        if (seen.includes('ready')) resolve();
+      });
+    });
 
   it('Ctrl-C ends it with 130; a killed one leaves no process and no file', async () => {
     const path = kernel('echo', echoing);
