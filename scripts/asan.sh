@@ -47,7 +47,7 @@ export PRIVMEM_SANITIZED=1
 
 # Without what boots virtual machines, packs the package, or runs for minutes without the addon; and without the comparisons of files and
 # memory, which need addresses that the sanitizer takes for itself and report where it looked in its shadow.
-[ $# -gt 0 ] || set -- --exclude 'test/{testvm,testing,package,examples,report,compare,arm64}/**' --exclude 'test/unit/{sim,guest}/**' \
+[ $# -gt 0 ] || set -- --exclude 'test/{testvm,testing,package,examples,report,compare,arm64,conformance}/**' --exclude 'test/unit/{sim,guest}/**' \
   --exclude 'test/differential/{f,known,script}*' --exclude 'test/lifecycle/{test-kernel,walks}*' --exclude 'test/machine/{boot,memory}/**'
 status=0
 # Not for the shell and npm: only node loads the addon.
