@@ -5,8 +5,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { originalFile } from '../../dist/testvm/build/variant.js';
 
 const { values } = parseArgs({
   options: {
@@ -39,8 +40,8 @@ async function load() {
 }
 
 /** The fault as a patch against the tree that kernel 7.3 was built from. */
-function patchOf({ file, original, replacement }, pristine) {
-  const source = readFileSync(join(pristine, file), 'utf8');
+function patchOf({ file, original, replacement }, originalOf) {
+  const source = readFileSync(originalOf(file), 'utf8');
   const at = source.indexOf(original);
   if (at < 0 || source.indexOf(original, at + 1) >= 0)
     throw new Error(`${file}: what is to be replaced is not there once`);
@@ -58,20 +59,11 @@ function patchOf({ file, original, replacement }, pristine) {
 function treeOf() {
   const key = readFileSync(join(cache, 'privmem/kernels/names/7.3.x64'), 'utf8').trim();
   const { tree } = JSON.parse(readFileSync(join(cache, `privmem/kernels/${key}/kernel.json`), 'utf8'));
-  // What patches have changed is kept beside the tree as it was.
-  return (file) => {
-    try {
-      const pristine = join(tree, '..', 'pristine');
-      readFileSync(join(pristine, file));
-      return pristine;
-    } catch {
-      return tree;
-    }
-  };
+  return (file) => originalFile(dirname(tree), file, undefined);
 }
 
-function plant(mutant, rootOf) {
-  const patch = patchOf(mutant, rootOf(mutant.file));
+function plant(mutant, originalOf) {
+  const patch = patchOf(mutant, originalOf);
   const built = spawnSync(process.execPath, [MAIN, 'vm', '--build', '7.3', '--patch', patch, '--name', 'planted'], {
     encoding: 'utf8',
   });
@@ -106,13 +98,13 @@ const picked = all.filter(
   ({ name }, i) =>
     i % Number(values.every) === 0 && (values.only.length === 0 || values.only.some((text) => name.includes(text))),
 );
-const rootOf = treeOf();
+const originalOf = treeOf();
 const end = Date.now() + Number(values.seconds) * 1000;
 const counts = { found: 0, missed: 0, unusable: 0 };
 for (const mutant of picked) {
   if (Date.now() > end) break;
   try {
-    const by = plant(mutant, rootOf);
+    const by = plant(mutant, originalOf);
     counts[by === undefined ? 'missed' : 'found']++;
     console.log(`${by === undefined ? 'NOT FOUND' : 'found'}: ${mutant.name}: ${by ?? mutant.expected}`);
   } catch (error) {

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { originalFile } from '../../lib/testvm/build/variant.ts';
 import { buildKernel, listKernels } from '../../lib/testvm/index.ts';
 import { boot, noTestKernel, titleOf } from '../support/testvm.ts';
 
@@ -14,12 +15,14 @@ const name = `7.3+test-${process.pid}`;
 
 /** A unified diff that puts a line before the first one that matches. */
 function patchBefore(tree: string, file: string, line: string, added: string): string {
-  const text = readFileSync(join(tree, file), 'utf8');
+  // Whoever built last may have left a patched tree.
+  const original = originalFile(dirname(tree), file, undefined);
+  const text = readFileSync(original, 'utf8');
   expect(text).toContain(line);
   writeFileSync(join(work, 'new'), text.replace(line, `${added}\n${line}`));
   const { stdout } = spawnSync(
     'diff',
-    ['-u', '--label', `a/${file}`, '--label', `b/${file}`, join(tree, file), join(work, 'new')],
+    ['-u', '--label', `a/${file}`, '--label', `b/${file}`, original, join(work, 'new')],
     {
       encoding: 'utf8',
     },
@@ -47,7 +50,8 @@ describe.skipIf(reason !== undefined)(titleOf('a patched kernel', reason), { tim
       tree,
       file,
       '\tif (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len))',
-      '\tWARN(1, "patched in");',
+      // Another line at every run: what an earlier one built must not be found.
+      `\tWARN(1, "patched in by ${name} at ${Date.now()}");`,
     );
 
     const steps: string[] = [];

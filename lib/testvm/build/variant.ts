@@ -39,8 +39,8 @@ export type Variant = ReadonlyMap<string, Buffer | null>;
 const contentOf = (file: string): Buffer | null =>
   lstatSync(file, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(file) : null;
 
-/** The original of a file: in the user's tree, kept aside, or still in tree/. */
-function originalFile(directory: string, name: string, original: string | undefined): string {
+/** The original of a file: in the user's tree, kept aside, or still in tree/, which holds the variant that was built last. */
+export function originalFile(directory: string, name: string, original: string | undefined): string {
   if (original !== undefined) return join(original, name);
   const kept = join(directory, 'pristine', name);
   return readState(directory).dirty.includes(name) ? kept : join(directory, 'tree', name);
