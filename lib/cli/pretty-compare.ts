@@ -49,7 +49,7 @@ function legend(runs: readonly ReportRun[], { style: { paint }, width }: Screen)
   const parts = (Object.keys(FINDINGS) as Finding[])
     .filter((finding) => used.includes(finding))
     .map((finding) => `${paint(COLOURS[finding], FINDINGS[finding].letter)} ${FINDINGS[finding].meaning}`);
-  return [...fold(`${parts.join('; ')}.`, width), ...places(runs, width)];
+  return parts.length === 0 ? [] : ['', ...fold(`${parts.join('; ')}.`, width), ...places(runs, width)];
 }
 
 function places(runs: readonly ReportRun[], width: number): string[] {
@@ -57,6 +57,13 @@ function places(runs: readonly ReportRun[], width: number): string[] {
     .filter(({ supported }) => supported)
     .map(({ backend, kernel, arch }) => `${backend}: Linux ${plain(kernel ?? '?')}, ${arch ?? '?'}`);
   return kernels.length === 0 ? [] : fold(`${unique(kernels).join('; ')}.`, width);
+}
+
+/** Why pairs were not carried out on the kernel before the one that did: each reason once. */
+function fallbacks(runs: readonly ReportRun[], { style: { paint }, width }: Screen): string[] {
+  const reasons = unique(runs.flatMap(({ supported, reason }) => (supported && reason !== undefined ? [reason] : [])));
+  const lines = reasons.flatMap((reason) => fold(plain(reason), width, '  '));
+  return lines.length === 0 ? [] : ['', paint('bold', 'why simulated'), ...lines];
 }
 
 /** With so many pairs, only what the last kernel said of each is shown. */
@@ -94,7 +101,12 @@ export function matrixText(runs: readonly ReportRun[], screen: Screen): string[]
     ),
   ]);
   const head = ['design', ...technologies].map((name) => breakable(name).map((part) => style.paint('dim', part)));
-  return [...textGrid([head, ...rows], width, 'apart'), '', ...legend(runs, screen), ...missing(runs, screen)];
+  return [
+    ...textGrid([head, ...rows], width, 'apart'),
+    ...legend(runs, screen),
+    ...fallbacks(runs, screen),
+    ...missing(runs, screen),
+  ];
 }
 
 /** Step by step, for a few pairs: those of one design, or of one technology. */

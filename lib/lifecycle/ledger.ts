@@ -99,6 +99,7 @@ export class Ledger {
       calls: made,
       micros,
       ...(memory === undefined ? {} : { memory }),
+      ...(expect === 'any' ? {} : { promised: expect }),
       expected: sound && (expect === 'any' || verdict.outcome === expect),
     };
     this.steps.push(step);

@@ -70,8 +70,17 @@ export interface Step {
   readonly reported?: Readonly<Record<string, string>>;
   /** The memfile after the step, from its start to its end without gaps; absent while there is none. */
   readonly memory?: readonly MemoryRun[];
-  /** Whether the outcome is what the design promises, and every content as it must be. */
+  /** The outcome that the design promises; absent where it promises none and the step only finds out. */
+  readonly promised?: Outcome;
+  /** Whether the outcome is what the design promises, if anything, and every content as it must be. */
   readonly expected: boolean;
+}
+
+/** How the steps of a lifecycle that passed are to be read: what was promised and kept, and what was only found out. */
+export function verdictText(steps: readonly Step[]): string {
+  const promised = steps.filter((step) => step.promised !== undefined).length;
+  const found = steps.length - promised;
+  return `passed: ${promised} steps as the design promises${found === 0 ? '' : `, ${found} recorded without a promise`}`;
 }
 
 export interface LifecycleReport {

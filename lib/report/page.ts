@@ -1,5 +1,6 @@
 /** One self-contained page: nothing is fetched, and nothing that it holds but its own script and style can run. */
 import { createHash } from 'node:crypto';
+import { verdictText } from '../lifecycle/words.ts';
 import { FINDINGS } from './findings.ts';
 import { html, Markup } from './html.ts';
 import { matrix } from './matrix.ts';
@@ -26,8 +27,7 @@ function kernelText({ backend, kernel, arch }: ReportRun): string {
 
 function verdict({ steps, passed }: ReportRun): Markup {
   const unexpected = steps.filter((step) => !step.expected).map(({ name }) => name);
-  if (passed !== false && unexpected.length === 0)
-    return html`<p class="good">passed: ${steps.length} steps, each as the design promises</p>`;
+  if (passed !== false && unexpected.length === 0) return html`<p class="good">${verdictText(steps)}</p>`;
   return html`<p class="bad"><strong>failed</strong>: ${unexpected.join(', ') || 'see the steps'}</p>`;
 }
 

@@ -126,6 +126,16 @@ describe('a terminal', () => {
     expect(text).toContain('a × y, b × y');
   });
 
+  test('why a pair is simulated is said once; nothing is said of letters that are not there', () => {
+    const reason = 'this host: /dev/kvm: it is forbidden';
+    const text = matrixText([runOf({ reason }), runOf({ technology: 'y', reason })], screen).join('\n');
+    expect(text.split(reason)).toHaveLength(2);
+    expect(text).toContain('why simulated');
+    const lost = matrixText([runOf({ supported: false, steps: [], reason })], screen);
+    expect(lost).not.toContain('.');
+    expect(lost.join('\n')).not.toContain('why simulated');
+  });
+
   test('no text of a run tells the terminal what to do', () => {
     for (const bad of HOSTILE) {
       const step = stepOf({ name: 'fill', errno: bad, detail: bad, hint: bad });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { KernelError, MemoryFaultError, StateError, UnsupportedError } from '../../lib/kernel/errors.ts';
 import { CallCounter } from '../../lib/lifecycle/call-counter.ts';
 import { Ledger, type StepOptions, type StepResult } from '../../lib/lifecycle/ledger.ts';
-import { LibraryRefusal, type Step, Unexpected } from '../../lib/lifecycle/words.ts';
+import { LibraryRefusal, type Step, Unexpected, verdictText } from '../../lib/lifecycle/words.ts';
 import { fakeKernel } from '../support/fake-kernel.ts';
 
 const refusal = new KernelError({ errno: 22, syscall: 'ioctl', request: 'KVM_CREATE_VM', args: [], hint: 'do this' });
@@ -61,6 +61,18 @@ describe('outcomes', () => {
     const step = await one({ name: 'a' }, throwing(error));
     expect(step).toMatchObject(shape);
     expect(step.expected).toBe(false);
+  });
+
+  it('says what was promised of it, if anything was', async () => {
+    const kept = await one({ name: 'a', expect: 'refused' }, throwing(refusal));
+    const found = await one({ name: 'a', expect: 'any' }, throwing(refusal));
+    expect(kept.promised).toBe('refused');
+    expect(found).not.toHaveProperty('promised');
+    expect(found.expected).toBe(true);
+    expect(verdictText([kept, kept, found])).toBe(
+      'passed: 2 steps as the design promises, 1 recorded without a promise',
+    );
+    expect(verdictText([kept, kept])).toBe('passed: 2 steps as the design promises');
   });
 
   it('is expected when it is what the design promises', async () => {

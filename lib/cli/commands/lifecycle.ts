@@ -6,7 +6,7 @@ import { DESIGNS } from '../../lifecycle/designs/index.ts';
 import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
 import { needOf } from '../../lifecycle/pairs.ts';
 import { TECHNOLOGIES } from '../../lifecycle/technologies/index.ts';
-import type { LifecycleReport, Step } from '../../lifecycle/words.ts';
+import { type LifecycleReport, type Step, verdictText } from '../../lifecycle/words.ts';
 import { microsText, outcomeOf } from '../../report/findings.ts';
 import { reportPage } from '../../report/page.ts';
 import { runOfLifecycle } from '../../report/run.ts';
@@ -82,7 +82,7 @@ function show(session: Session, report: LifecycleReport, why: string): void {
   session.say(`enforced by: ${counts.join(', ')}`);
   session.say(
     report.passed
-      ? paint('green', `passed: ${steps.length} steps, each as the design promises`)
+      ? paint('green', verdictText(steps))
       : paint('red', `failed: ${failed.map((step) => step.name).join(', ')}`),
   );
 }
