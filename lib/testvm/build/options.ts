@@ -1,6 +1,7 @@
 /**
  * The configuration of test kernels, as fragments in Kconfig's own form without the prefix: `NAME` is y, `-NAME` is off, `NAME=value` is that.
- * They are added to tinyconfig. A release that lacks an option drops it; the builder says which.
+ * They are added to tinyconfig. A release that lacks an option drops it; the builder says which. The same kernel is host and guest: it has what a
+ * machine of lib/machine offers (PVH entry, virtio-mmio, a disk's file system, a clock).
  */
 import type { TestArch } from '../words.ts';
 
@@ -33,6 +34,7 @@ const ARCH: Readonly<Record<TestArch, { readonly required: string; readonly more
     required: '64BIT SERIAL_8250 SERIAL_8250_CONSOLE KVM_AMD',
     more: `
       X86_64_ACPI_NUMA ACPI ACPI_NUMA X86_LOCAL_APIC X86_MSR X86_CPUID EARLY_PRINTK -RANDOMIZE_BASE -UNWINDER_ORC UNWINDER_FRAME_POINTER
+      PVH BLOCK BLK_DEV VIRTIO_MMIO VIRTIO_MMIO_CMDLINE_DEVICES VIRTIO_BLK EXT2_FS RTC_CLASS RTC_DRV_CMOS
       -KERNEL_XZ KERNEL_GZIP SERIAL_8250_NR_UARTS=1 SERIAL_8250_RUNTIME_UARTS=1 CPU_SUP_AMD CPU_SUP_INTEL HYPERVISOR_GUEST PARAVIRT KVM_GUEST
       KVM_INTEL KVM_SW_PROTECTED_VM KVM_SMM KVM_HYPERV X86_MCE
       -INTEL_MEI -MICROCODE -ACPI_AC -ACPI_BATTERY -ACPI_FAN -ACPI_THERMAL -PERF_EVENTS_INTEL_UNCORE -PERF_EVENTS_INTEL_RAPL

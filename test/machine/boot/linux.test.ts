@@ -10,25 +10,13 @@ import { has, MAIN } from '../../support/cli.ts';
 import { boot, KERNEL, noTestKernel, titleOf } from '../../support/testvm.ts';
 import { noBusybox, SHELL, writeInitramfs } from './initramfs.ts';
 
-/** With virtio-mmio, a file system and PVH: `privmem vm --build 7.3 --config test/machine/boot/guest.config --name 7.3-guest`. */
-const GUEST = process.env.PRIVMEM_GUEST_KERNEL ?? '7.3-guest';
 /** Seconds where nobody else needs the processors; hosts that run other tests as well take twenty times as long. */
 const LIMIT = 1_200_000;
 const PROMPT = '/ # ';
 
-function imageOf(name: string): string | undefined {
-  try {
-    return findKernel(name, 'x64').image;
-  } catch {
-    return undefined;
-  }
-}
-
 const reason = noTestKernel() ?? noBusybox();
-const guest = reason === undefined ? imageOf(GUEST) : undefined;
-const noGuest = reason ?? (guest === undefined ? `no kernel ${GUEST}: it needs virtio-mmio (guest.config)` : undefined);
-const noDisk = noGuest ?? (has('mke2fs') && has('debugfs') ? undefined : 'no mke2fs (apt-get install e2fsprogs)');
-for (const skipped of new Set([reason, noGuest, noDisk]))
+const noDisk = reason ?? (has('mke2fs') && has('debugfs') ? undefined : 'no mke2fs (apt-get install e2fsprogs)');
+for (const skipped of new Set([reason, noDisk]))
   if (skipped !== undefined) console.warn(`SKIPPED booting Linux: ${skipped}`);
 
 interface Ended {
@@ -70,7 +58,7 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
   const disked = join(work, 'disk.gz');
   writeInitramfs(shell, `echo "up with $(nproc) processors"\n${SHELL}`);
   writeInitramfs(disked, DISK_SCRIPT);
-  const image = imageOf(KERNEL) ?? KERNEL;
+  const { image } = findKernel(KERNEL, 'x64');
   const common = ['--append', 'quiet', '--timeout', '300'];
   const dialogue: [string, string][] = [
     [PROMPT, 'echo it is $((6 * 7))'],
@@ -87,20 +75,9 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
     },
     panic: { args: ['--kernel', image, ...common, '--json'], dialogue: [] },
   };
-  if (guest !== undefined && noDisk === undefined) {
-    const args = [
-      '--kernel',
-      unpack(guest),
-      '--initrd',
-      disked,
-      '--disk',
-      makeDisk(),
-      '--cpus',
-      '2',
-      ...common,
-      '--stats',
-    ];
-    plan.disk = { args, dialogue: [] };
+  if (noDisk === undefined) {
+    const args = ['--kernel', unpack(image), '--initrd', disked, '--disk', makeDisk(), '--cpus', '2', '--stats'];
+    plan.disk = { args: [...args, ...common], dialogue: [] };
   }
   return plan;
 }
