@@ -8,6 +8,8 @@ const MASK = (1n << 64n) - 1n;
 const MULTIPLIER = 6364136223846793005n;
 
 export const REFILL = 0x5a;
+/** What I/O brings into a shared page. */
+export const IO_BYTE = 0x3c;
 /** What the host writes where it can after the completion. */
 export const TAMPER = 0xdd;
 
@@ -20,6 +22,20 @@ export const word = (byte: number): bigint => BigInt(byte) * 0x0101_0101_0101_01
 export function checkContents(what: string, actual: bigint, expected: bigint): void {
   if (actual === expected) return;
   throw new Unexpected(`${what} is ${hex(actual)}, must be ${hex(expected)}`);
+}
+
+/** Bits of 64 that differ between a word and its encryption: 32 on average, and fewer than 9 once in ten thousand million. */
+const FEW = 9;
+
+/**
+ * Something else than what the other side wrote: that is encryption's doing where there is any, and a mistake of the kernel elsewhere, or where only some
+ * bits differ.
+ */
+export function mustBeCiphertext({ encrypts, technology }: Stage, what: string, actual: bigint, plain: bigint): void {
+  const differing = [...(actual ^ plain).toString(2)].filter((bit) => bit === '1').length;
+  if (encrypts && differing >= FEW) return;
+  const why = encrypts ? `${differing} bits differ, too few for ciphertext` : `${technology.name} encrypts nothing`;
+  throw new Unexpected(`${what} is ${hex(actual)}, not ${hex(plain)}: ${why}`);
 }
 
 export function sumWords(bytes: Uint8Array): bigint {
@@ -47,8 +63,9 @@ export const SPOILT = 2 * PAGE;
 /** Sum of a range that the host filled. */
 export const refillSum = (length: number): bigint => (word(REFILL) * BigInt(length / 8)) & MASK;
 
-/** The same when the guest has put that sum into its first word. */
-export const answeredSum = (length: number): bigint => (refillSum(length) - word(REFILL) + refillSum(length)) & MASK;
+/** The same when the guest has put that sum into its first word, and I/O another byte into the first word of the second page. */
+export const answeredSum = (length: number): bigint =>
+  (refillSum(length) - word(REFILL) + refillSum(length) - word(REFILL) + word(IO_BYTE)) & MASK;
 
 /** The last page, which the host writes to after the completion if nobody stops it. */
 export const lastPage = ({ size }: Stage): number => size - PAGE;

@@ -7,6 +7,7 @@ import {
   initialSum,
   initialWord,
   lastPage,
+  mustBeCiphertext,
   OWN,
   pages,
   productOf,
@@ -55,8 +56,8 @@ export async function guestReads(stage: Stage, tampered: boolean): Promise<StepR
   const reported = { checksum: hex(value) };
   if (whole === stage.size) return { detail: `the guest read ${pages(stage.size)} in ${exits} exits`, reported };
   const { value: spoilt } = await stage.guest('load', { address: stage.at(last) });
-  if (spoilt === word(TAMPER) || spoilt === initialWord(last))
-    throw new Unexpected('a host write into encrypted memory did not spoil it');
+  if (spoilt === initialWord(last)) throw new Unexpected('a host write into encrypted memory did not spoil it');
+  mustBeCiphertext(stage, 'what the guest finds where the host wrote', spoilt, word(TAMPER));
   return {
     detail: `the guest read ${pages(whole)}; where the host wrote, it finds ${hex(spoilt)}: neither's bytes`,
     reported,
@@ -78,23 +79,30 @@ export async function guestWrites(stage: Stage): Promise<StepResult> {
 }
 
 /** The host looks at the guest's own value. */
-export function hostReadsPrivate(read: () => bigint): StepResult {
+export function hostReadsPrivate(stage: Stage, read: () => bigint): StepResult {
   const seen = read();
   const product = productOf(initialWord(0));
   const reported = { seen: hex(seen) };
   if (seen === product)
     return { detail: 'the host reads the guest’s own value, nobody objects', enforcedBy: 'nobody', reported };
-  const what = seen === 0n ? 'zeros: other memory' : 'something else than the guest wrote: ciphertext';
-  return { detail: `the host reads ${what}`, enforcedBy: 'kernel', reported };
+  if (seen === 0n && stage.twoFiles) return { detail: 'the host reads zeros: other memory', reported };
+  mustBeCiphertext(stage, 'what the host reads of private memory', seen, product);
+  return { detail: 'the host reads something else than the guest wrote: ciphertext', reported };
 }
 
 /** The host writes into private memory; what the guest finds there then. */
-export async function hostWritesPrivate(stage: Stage, write: () => void): Promise<StepResult> {
-  write();
+export async function hostWritesPrivate(
+  stage: Stage,
+  byte: number,
+  write: (byte: number) => void,
+): Promise<StepResult> {
+  write(byte);
   const { value } = await stage.guest('load', { address: stage.at(SPOILT) });
   const reported = { found: hex(value) };
-  if (value === word(TAMPER)) return { detail: 'the guest reads what the host wrote', enforcedBy: 'nobody', reported };
-  if (value === initialWord(SPOILT)) return { detail: 'the guest’s page is as it was: other memory', reported };
+  if (value === word(byte)) return { detail: 'the guest reads what the host wrote', enforcedBy: 'nobody', reported };
+  if (value === initialWord(SPOILT) && stage.twoFiles)
+    return { detail: 'the guest’s page is as it was: other memory', reported };
+  mustBeCiphertext(stage, 'what the guest finds after the host’s write', value, word(byte));
   return {
     outcome: 'lost',
     detail: 'the guest reads garbage: the host’s write spoilt the page',
@@ -118,7 +126,7 @@ export async function convert(stage: Stage, to: 'private' | 'shared', range = st
       memfile.declare?.(range, to);
       stage.map.set(range, to);
       return {
-        detail: `the guest ${to === 'shared' ? 'clears' : 'sets'} its C-bit for the range and tells nobody; the host does nothing`,
+        detail: `the guest reaches the range ${to === 'shared' ? 'without' : 'with'} its C-bit from now on and tells nobody; the host does nothing`,
         enforcedBy: 'nobody',
       };
     case 'hypervisor': {
@@ -141,28 +149,24 @@ export async function convert(stage: Stage, to: 'private' | 'shared', range = st
   }
 }
 
-function fate(value: bigint, kept: bigint, how: string): StepResult {
+function fate(stage: Stage, value: bigint, kept: bigint, how: string): StepResult {
   const reported = { sum: hex(value) };
   if (value === kept) return { detail: `${how}: the contents are as they were`, reported };
+  if (value !== 0n) mustBeCiphertext(stage, `the sum of what the guest reads ${how}`, value, kept);
   const what = value === 0n ? 'zeros' : 'garbage';
-  return {
-    outcome: 'lost',
-    detail: `${how}: the guest reads ${what}, the contents are gone`,
-    enforcedBy: 'kernel',
-    reported,
-  };
+  return { outcome: 'lost', detail: `${how}: the guest reads ${what}, the contents are gone`, reported };
 }
 
 export async function guestReadsConverted(stage: Stage): Promise<StepResult> {
   const { offset, length } = stage.converted;
   const { value } = await stage.guest('sum', { address: stage.at(offset, 'shared'), length });
-  return fate(value, initialSum(offset, length), 'after the conversion to shared');
+  return fate(stage, value, initialSum(offset, length), 'after the conversion to shared');
 }
 
 export async function guestReadsTakenBack(stage: Stage): Promise<StepResult> {
   const { offset, length } = stage.converted;
   const { value } = await stage.guest('sum', { address: stage.at(offset), length });
-  return fate(value, answeredSum(length), 'after the conversion back');
+  return fate(stage, value, answeredSum(length), 'after the conversion back');
 }
 
 export function hostRefills(stage: Stage): StepResult {

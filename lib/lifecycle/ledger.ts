@@ -1,13 +1,14 @@
 /** The step ledger: runs each step, counts its calls, and turns what happened into an outcome. Nothing here decides an outcome. */
 import { KernelError, MemoryFaultError, UnsupportedError } from '../kernel/errors.ts';
 import type { CallCounter } from './call-counter.ts';
-import type { Promised } from './designs/index.ts';
 import {
   type Enforcer,
   GuestFault,
   LibraryRefusal,
   type MemoryRun,
+  NotTried,
   type Outcome,
+  type Promised,
   type State,
   type Step,
   Unexpected,
@@ -39,8 +40,19 @@ interface Verdict {
   readonly errno?: string;
   readonly fault?: string;
   readonly reported?: Readonly<Record<string, string>>;
-  /** False for contents that are wrong although every call went through. */
+  /** What a {@link Rule} is compared with; absent for what went through. */
+  readonly by?: string;
+  /** False for contents that are wrong although every call went through, and for refusals that say nothing of any rule. */
   readonly sound: boolean;
+}
+
+/** The host lacks something: such a refusal is nobody's rule. */
+const SHORTAGE: readonly string[] = ['ENOMEM', 'EMFILE', 'ENFILE'];
+
+function keeps(promised: Promised, { outcome, by }: Verdict): boolean {
+  if (promised === 'any') return true;
+  if (typeof promised === 'string') return outcome === promised;
+  return outcome === promised.outcome && by !== undefined && promised.by.includes(by);
 }
 
 /** Told of every step, for progress. */
@@ -87,8 +99,9 @@ export class Ledger {
     const micros = Number(process.hrtime.bigint() - start) / 1000;
     const went = verdict.outcome === 'ok' || verdict.outcome === 'lost';
     if (went && options.to !== undefined) this.#state = options.to;
-    const { sound, ...shown } = verdict;
-    const { expect = 'ok' } = options;
+    const { sound, by, ...shown } = verdict;
+    const expect = failure instanceof NotTried ? 'any' : (options.expect ?? 'ok');
+    const kept = keeps(expect, verdict);
     const made = this.#counter.count - calls;
     const memory = this.#observer.memory?.(failure);
     const step: Step = {
@@ -96,11 +109,12 @@ export class Ledger {
       from,
       to: this.#state,
       ...shown,
+      ...(kept || typeof expect === 'string' ? {} : { detail: `${shown.detail}; promised: ${expect.by.join(' or ')}` }),
       calls: made,
       micros,
       ...(memory === undefined ? {} : { memory }),
-      ...(expect === 'any' ? {} : { promised: expect }),
-      expected: sound && (expect === 'any' || verdict.outcome === expect),
+      ...(expect === 'any' ? {} : { promised: typeof expect === 'string' ? expect : expect.outcome }),
+      expected: sound && kept,
     };
     this.steps.push(step);
     this.#observer.onStep?.(step);
@@ -118,23 +132,28 @@ function verdictOf(error: unknown): Verdict {
       errno: error.code,
       detail: `${call} is refused`,
       ...hint,
-      sound: true,
+      by: `${call} ${error.code}`,
+      sound: !SHORTAGE.includes(error.code),
     };
   }
   if (error instanceof MemoryFaultError) {
     const { kind, code, offset, bytesDone } = error.fault;
     const detail = `${kind} (${code}) at offset 0x${offset.toString(16)} after ${bytesDone} bytes; the process goes on`;
-    return { outcome: 'fault', enforcedBy: 'kernel', fault: `${kind} ${code}`, detail, sound: true };
+    const fault = `${kind} ${code}`;
+    return { outcome: 'fault', enforcedBy: 'kernel', fault, detail, by: fault, sound: true };
   }
   if (error instanceof GuestFault) {
     const fault = `${error.exit.name} ${error.exit.code}`;
-    return { outcome: 'fault', enforcedBy: 'kernel', fault, detail: error.message, sound: true };
+    return { outcome: 'fault', enforcedBy: 'kernel', fault, detail: error.message, by: fault, sound: true };
   }
   if (error instanceof LibraryRefusal) {
-    return { outcome: 'refused', enforcedBy: 'library', detail: error.message, sound: true };
+    return { outcome: 'refused', enforcedBy: 'library', detail: error.message, by: 'library', sound: true };
   }
   if (error instanceof UnsupportedError) {
     return { outcome: 'unsupported', enforcedBy: 'kernel', detail: `${error.missing}: ${error.reason}`, sound: true };
+  }
+  if (error instanceof NotTried) {
+    return { outcome: 'unsupported', enforcedBy: 'kernel', detail: error.message, sound: true };
   }
   if (error instanceof Unexpected) {
     return { outcome: 'lost', enforcedBy: 'nobody', detail: error.message, sound: false };

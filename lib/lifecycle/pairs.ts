@@ -22,11 +22,15 @@ const PATCH_OF: Readonly<Record<string, string>> = {
 /** What a kernel must have for a pair, before it is asked whether the two go together. */
 export function needOf(design: string, technology: string): KernelNeed {
   const patch = PATCH_OF[design];
-  // The series of 2022 bring their own VMs of that type.
-  const included = technology === 'sw-protected' && patch !== undefined && design !== 'in-place';
+  // The series of 2022 bring their own VMs of that type; later kernels are configured with it, whatever hardware they run on.
+  const included = patch !== undefined && design !== 'in-place';
+  const arch = technology === 'pkvm' ? 'arm64' : 'x64';
+  const configured = included || arch === 'arm64' ? [] : ['sw-protected'];
   return {
-    arch: technology === 'pkvm' ? 'arm64' : 'x64',
-    technologies: included || technology === 'none' ? [] : [technology],
+    arch,
+    technologies: [...new Set([technology, ...configured])].filter(
+      (name) => name !== 'none' && !(included && name === 'sw-protected'),
+    ),
     patches: patch === undefined ? [] : [patch],
   };
 }

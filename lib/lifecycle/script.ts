@@ -2,8 +2,20 @@
  * The intents of a lifecycle, in order. The same script runs under every design and technology; what it meets differs, and is recorded, not assumed.
  */
 import type { Mapping } from '../memory/mapping.ts';
-import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
-import type { Promised } from './designs/index.ts';
+import {
+  checkContents,
+  hex,
+  IO_BYTE,
+  initialWord,
+  lastPage,
+  mustBeCiphertext,
+  OWN,
+  pages,
+  REFILL,
+  SPOILT,
+  TAMPER,
+  word,
+} from './contents.ts';
 import { declareComplete, fillInitial, loadCopy } from './initialise.ts';
 import {
   convert,
@@ -33,6 +45,7 @@ import { playPinned } from './pinned.ts';
 import { playSecondFile, type StepRunner } from './second-file.ts';
 import { PAGE, type Stage } from './stage.ts';
 import { playTwoSides } from './two-sides.ts';
+import { faultsBy, NotTried, type Promised, refusedBy } from './words.ts';
 
 /** Ends a lifecycle early. The ledger says which step did not go through. */
 class Halted extends Error {}
@@ -106,7 +119,7 @@ class Script {
       return { detail: `memslot ${slot.slot} at gpa 0x${slot.gpa.toString(16)}` };
     });
     await this.#step('bind-to-second-vm', design.promises.bindToSecondVm, () => {
-      const other = technology.open(stage.kvm);
+      const other = stage.openAnother();
       try {
         stage.needMemfile().bindElsewhere(other.vm);
       } finally {
@@ -143,12 +156,16 @@ class Script {
   async #initialise(): Promise<void> {
     const stage = this.#stage;
     const { promises } = stage.design;
-    await this.#step('complete-with-live-mapping', promises.completeWithLiveMapping, () => this.#complete());
-    await this.#step('old-mapping-reads', 'any', () => this.#oldMappingReads());
-    await this.#step('remove-mapping', 'ok', () => {
-      this.#loader?.unmap();
-      return { detail: "the loader's mapping is gone" };
-    });
+    const loader = this.#loader;
+    // Without a fill there is none to speak of.
+    if (loader !== undefined) {
+      await this.#step('complete-with-live-mapping', promises.completeWithLiveMapping, () => this.#complete());
+      await this.#step('old-mapping-reads', 'any', () => oldMappingReads(stage, loader));
+      await this.#step('remove-mapping', 'ok', () => {
+        loader.unmap();
+        return { detail: "the loader's mapping is gone" };
+      });
+    }
     await this.#ledger.step({ name: 'complete', to: 'initialized' }, () =>
       this.#completed
         ? { detail: 'declared already, while the mapping was there: nobody looked for it', enforcedBy: 'nobody' }
@@ -160,18 +177,6 @@ class Script {
     this.#tampered = access.outcome === 'ok';
   }
 
-  /** What the mapping that was there before the completion reaches now. */
-  #oldMappingReads(): StepResult {
-    const stage = this.#stage;
-    stage.hostRange = { offset: 0, length: stage.size };
-    const seen = this.#loader?.readU64(0) ?? 0n;
-    const reported = { seen: hex(seen) };
-    if (seen === initialWord(0))
-      return { detail: 'the old mapping still shows the initial contents', enforcedBy: 'nobody', reported };
-    const what = seen === 0n ? 'zeros: other memory' : 'ciphertext';
-    return { detail: `the old mapping is still there and shows ${what}`, enforcedBy: 'kernel', reported };
-  }
-
   async #guestBegins(): Promise<void> {
     const stage = this.#stage;
     const { design, technology } = stage;
@@ -180,20 +185,22 @@ class Script {
     await this.#step('guest-reads-initial-contents', 'ok', () => guestReads(stage, this.#tampered));
     await this.#step('guest-writes', 'ok', () => guestWrites(stage));
     await this.#step('host-reads-private', 'any', () =>
-      hostReadsPrivate(() => withHostMapping(stage, pageAt(OWN), (mapping) => mapping.readU64(0))),
+      hostReadsPrivate(stage, () => withHostMapping(stage, pageAt(OWN), (mapping) => mapping.readU64(0))),
     );
     await this.#step('slot-reads-private', 'any', () =>
-      hostReadsPrivate(() => atSlot(stage, OWN, (mapping, at) => mapping.readU64(at))),
+      hostReadsPrivate(stage, () => atSlot(stage, OWN, (mapping, at) => mapping.readU64(at))),
     );
     await this.#step('host-writes-private', 'any', () =>
-      hostWritesPrivate(stage, () =>
-        withHostMapping(stage, pageAt(SPOILT), (mapping) => mapping.fill(TAMPER, { length: 8 })),
+      hostWritesPrivate(stage, TAMPER, (byte) =>
+        withHostMapping(stage, pageAt(SPOILT), (mapping) => mapping.fill(byte, { length: 8 })),
       ),
     );
     // By the slot's own address, where a VMM would point a device at.
-    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(() => atSlot(stage, OWN, kernelReads)));
+    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(stage, () => atSlot(stage, OWN, kernelReads)));
     await this.#step('io-into-private', 'any', () =>
-      hostWritesPrivate(stage, () => atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, TAMPER, at))),
+      hostWritesPrivate(stage, IO_BYTE, (byte) =>
+        atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, byte, at)),
+      ),
     );
   }
 
@@ -208,23 +215,24 @@ class Script {
     await this.#step('guest-reads-converted-range', contents, () => guestReadsConverted(stage));
     await this.#step('host-refills', promises.hostAccessToShared, () => hostRefills(stage));
     await this.#step('guest-answers', 'ok', () => guestAnswers(stage));
-    const onShared = async (name: string, detail: string, body: (mapping: Mapping) => void): Promise<void> => {
+    // What it reads in the end must be that.
+    const onShared = async (name: string, detail: string, must: number, body: (mapping: Mapping) => bigint) => {
       await this.#step(name, 'ok', () => {
         stage.hostRange = shared;
         const mapping = stage.needMemfile().sharedMap(shared);
         try {
-          body(mapping);
+          checkContents('what is read of the shared page', body(mapping), word(must));
         } finally {
           mapping.close();
         }
         return { detail, enforcedBy: 'kernel' };
       });
     };
-    await onShared('vm-readv-shared', 'process_vm_readv reads the shared page', kernelReads);
-    // The same bytes as the refill, so that what comes back can be told.
-    await onShared('io-into-shared', 'the kernel copies into the shared page, as read(2) does', (mapping) =>
-      kernelWrites(mapping, 0x5a),
-    );
+    await onShared('vm-readv-shared', 'process_vm_readv reads the shared page', REFILL, kernelReads);
+    await onShared('io-into-shared', 'the kernel copies into the shared page, as read(2) does', IO_BYTE, (mapping) => {
+      kernelWrites(mapping, IO_BYTE);
+      return mapping.readU64(0);
+    });
     await this.#step('convert-to-private', 'ok', () => convert(stage, 'private'));
     await this.#step('guest-reads-taken-back', contents, () => guestReadsTakenBack(stage));
     await this.#step('host-access-after-taken-back', promises.hostAccessAfterTakenBack, () =>
@@ -237,9 +245,8 @@ class Script {
     const stage = this.#stage;
     const memfile = stage.needMemfile();
     await playPinned(stage, this.#step);
-    await this.#step('host-reads-private-page', stage.canMapPrivate ? 'fault' : 'refused', () =>
-      hostReadsPrivatePage(stage),
-    );
+    const unmapped = stage.canMapPrivate ? faultsBy('SIGBUS BUS_ADRERR') : refusedBy('read EINVAL');
+    await this.#step('host-reads-private-page', unmapped, () => hostReadsPrivatePage(stage));
     if (memfile.setState !== undefined && memfile.sharedFile !== memfile.file && stage.technology.guest === 'none')
       await playTwoSides({ stage, step: this.#step });
     await playSecondFile(stage, this.#step);
@@ -250,9 +257,24 @@ export async function playLifecycle(stage: Stage, ledger: Ledger, signal: AbortS
   await new Script(stage, ledger, signal).play();
 }
 
+/** What the mapping that was there before the completion reaches now. */
+function oldMappingReads(stage: Stage, loader: Mapping): StepResult {
+  stage.hostRange = { offset: 0, length: stage.size };
+  const seen = loader.readU64(0);
+  const reported = { seen: hex(seen) };
+  if (seen === initialWord(0))
+    return { detail: 'the old mapping still shows the initial contents', enforcedBy: 'nobody', reported };
+  if (seen === 0n && stage.twoFiles)
+    return { detail: 'the old mapping is still there and shows zeros: other memory', reported };
+  mustBeCiphertext(stage, 'what the old mapping shows', seen, initialWord(0));
+  return { detail: 'the old mapping is still there and shows ciphertext', reported };
+}
+
 /** A file of the same VM whose pages start private: what the host meets when it touches one. */
 function hostReadsPrivatePage(stage: Stage): StepResult {
-  const file = stage.needVm().createGuestMemfd(PAGE, { mmap: stage.canMapPrivate });
+  const made = stage.needVm().raw.createGuestMemfd(PAGE, { mmap: stage.canMapPrivate });
+  if (!made.ok) throw new NotTried(`a guest_memfd cannot be had: KVM_CREATE_GUEST_MEMFD: ${made.code}`);
+  const file = made.value;
   try {
     if (!stage.canMapPrivate) file.read(new Uint8Array(8));
     const mapping = file.map();

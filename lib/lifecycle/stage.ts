@@ -1,6 +1,6 @@
 /** What a lifecycle plays on: one VM of the technology, its guest, the memfile under test. */
 import { addressPattern, type GuestArch, type Pattern, SHARED_ALIAS, SIDE_BIT } from '../guest/index.ts';
-import { MemoryFaultError } from '../kernel/errors.ts';
+import { KernelError, MemoryFaultError } from '../kernel/errors.ts';
 import type { Kvm } from '../kvm/kvm.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -12,7 +12,7 @@ import type { BoundSlot, Design, Done, Memfile, Range } from './designs/index.ts
 import { MemoryMap } from './memory-map.ts';
 import type { ProtectedVm, Technology } from './technologies/index.ts';
 import type { MemoryRun } from './words.ts';
-import { GuestFault, Unexpected } from './words.ts';
+import { GuestFault, NotTried, Unexpected } from './words.ts';
 
 /** Where the private memory lies: above 4 GiB, away from everything that a PC has below. */
 export const PRIVATE_GPA = 0x1_0000_0000;
@@ -98,6 +98,27 @@ export class Stage {
   /** Whether a file of this VM can be mapped although its pages are private: GUEST_MEMFD_FLAG_MMAP, Linux 6.18. */
   get canMapPrivate(): boolean {
     return (this.needVm().guestMemfdFlags() & GUEST_MEMFD_FLAG.value.GUEST_MEMFD_FLAG_MMAP) !== 0;
+  }
+
+  /** Another VM of the technology. NotTried where the host has none to give: of its memfile that says nothing. */
+  openAnother(): ProtectedVm {
+    try {
+      return this.technology.open(this.kvm);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      throw new NotTried(`another VM cannot be had: ${error.request ?? error.syscall}: ${error.code}`);
+    }
+  }
+
+  /** Whether shared pages are in another file than private ones: then the host may find zeros where the guest has its data. */
+  get twoFiles(): boolean {
+    const { file, sharedFile } = this.needMemfile();
+    return sharedFile !== file;
+  }
+
+  /** Whether the processor encrypts what is private, so that host and guest find garbage in what the other wrote. */
+  get encrypts(): boolean {
+    return this.technology.guest.startsWith('sev');
   }
 
   makeMemfile(size = this.size): Memfile {

@@ -31,14 +31,22 @@ const T = KVM_VM_TYPE.value;
 
 function x64Type(kvm: Kvm, type: number, missing: string, nextStep: string): Support {
   if (kvm.sys.kernel.arch !== 'x64') return no('it is a technology of x86-64', 'use an x86-64 host');
-  if ((vmTypeMask(kvm) & (1 << type)) !== 0) return yes;
-  // A kernel without the capability may have the type all the same: a series of 2022.
+  // Not asked of the capability: a series of 2022 has the type without it.
   const made = kvm.raw.createVm(type);
   if (made.ok) {
     made.value.close();
     return yes;
   }
-  return no(`KVM_CAP_VM_TYPES does not offer ${missing}`, nextStep);
+  if ((vmTypeMask(kvm) & (1 << type)) === 0) return no(`KVM_CAP_VM_TYPES does not offer ${missing}`, nextStep);
+  return no(`KVM_CREATE_VM, ${missing}: ${made.code}, though KVM_CAP_VM_TYPES offers it`, nextStep);
+}
+
+function defaultVm(kvm: Kvm): Support {
+  const made = kvm.raw.createVm();
+  if (!made.ok)
+    return no(`KVM_CREATE_VM: ${made.code}`, 'see what the kernel log says of KVM, and what limits this process');
+  made.value.close();
+  return yes;
 }
 
 function pkvm(kvm: Kvm): Support {
@@ -53,7 +61,7 @@ function pkvm(kvm: Kvm): Support {
 /** Each technology, by whether this host's KVM can make such a VM. */
 export function technologySupport(kvm: Kvm): Record<string, Support> {
   return {
-    none: yes,
+    none: defaultVm(kvm),
     'sw-protected': x64Type(kvm, T.KVM_X86_SW_PROTECTED_VM, 'KVM_X86_SW_PROTECTED_VM', TEST_KERNEL),
     sev: x64Type(
       kvm,

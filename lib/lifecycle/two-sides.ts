@@ -6,7 +6,7 @@ import { KVM_CAP } from '../uapi/index.ts';
 import { checkContents } from './contents.ts';
 import type { StepRunner } from './second-file.ts';
 import { PAGE, PRIVATE_GPA, type Stage } from './stage.ts';
-import { GuestFault, Unexpected } from './words.ts';
+import { faultsBy, GuestFault, refusedBy, Unexpected } from './words.ts';
 
 /** Where no memslot is: above the private memory. */
 const nowhere = (stage: Stage): number => PRIVATE_GPA + 2 * stage.size;
@@ -35,7 +35,7 @@ export async function playTwoSides({ stage, step }: Play): Promise<void> {
     memfile.setState?.(range, 'private');
   };
 
-  await step('fill-private-from-outside', 'refused', () => {
+  await step('fill-private-from-outside', refusedBy('write EINVAL'), () => {
     memfile.file.write(new Uint8Array(8));
     return { detail: 'write(2) reached private memory', enforcedBy: 'nobody' };
   });
@@ -87,7 +87,7 @@ export async function playTwoSides({ stage, step }: Play): Promise<void> {
       detail: `KVM_PRE_FAULT_MEMORY brought the page in before the guest touched it: ${before} to ${after} pages`,
     };
   });
-  await step('guest-touches-private-without-backing', 'fault', async () => {
+  await step('guest-touches-private-without-backing', faultsBy('KVM_EXIT_MEMORY_FAULT EFAULT'), async () => {
     const address = nowhere(stage);
     stage.needVm().setPrivate(address, PAGE);
     try {

@@ -24,7 +24,7 @@ const BODIES = {
     return { detail: `memslot ${slot}` };
   },
   'bind-elsewhere': ({ stage }) => {
-    const other = stage.technology.open(stage.kvm);
+    const other = stage.openAnother();
     try {
       stage.needMemfile().bindElsewhere(other.vm);
     } finally {
@@ -159,7 +159,3 @@ export class Walk {
     });
   }
 }
-
-/** Whether a step was refused by the kernel. */
-export const refusedByKernel = ({ outcome, enforcedBy }: Step): boolean =>
-  outcome === 'refused' && enforcedBy === 'kernel';

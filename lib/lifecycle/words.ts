@@ -26,6 +26,21 @@ export type Outcome =
   | 'unsupported';
 
 /**
+ * A rule that somebody keeps, by what can be said of the answer: the call and its errno (`mmap ENODEV`), signal and code, exit and errno, or
+ * `library`. Any other refusal breaks the promise: it has another cause.
+ */
+export interface Rule {
+  readonly outcome: 'refused' | 'fault';
+  readonly by: readonly string[];
+}
+
+export const refusedBy = (...by: string[]): Rule => ({ outcome: 'refused', by });
+export const faultsBy = (...by: string[]): Rule => ({ outcome: 'fault', by });
+
+/** What a design answers; a run is compared with it. `any`: the technology or the kernel decides, and it is only recorded. */
+export type Promised = 'ok' | 'lost' | 'unsupported' | 'any' | Rule;
+
+/**
  * Who makes the rule of the step hold. `kernel`: it acted or refused. `library`: the design's rule is kept by this package only; another
  * program would get through. `nobody`: the discussion asks for a rule here and nothing keeps it.
  */
@@ -115,6 +130,9 @@ export class LibraryRefusal extends StateError {
     this.allowed = allowed;
   }
 }
+
+/** Something that the step needs, and that is not its subject, cannot be had: nothing is learnt of the promise. */
+export class NotTried extends Error {}
 
 /** What has no place in the guest yet cannot be asked for: there is no gpa to name. */
 export const notBound = (): LibraryRefusal =>

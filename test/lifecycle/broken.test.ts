@@ -45,8 +45,9 @@ describeKvm(
       expect(await failures({ fallocate: () => -errnoOf('EPERM') })).toContain('convert-to-shared');
     });
 
-    it('that maps nothing: the rest is not even tried', async () => {
-      expect(await failures({ mmap: () => -errnoOf('EPERM') })).toEqual(['share']);
+    it('that maps single pages only: the rest is not even tried', async () => {
+      const mmap: Kernel['mmap'] = (...args) => (args[1] === BigInt(PAGE) ? real.mmap(...args) : -errnoOf('EPERM'));
+      expect(await failures({ mmap })).toEqual(['share']);
     });
 
     it('that maps vCPUs and the shared memory only', async () => {

@@ -3,10 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { KernelError, MemoryFaultError, StateError, UnsupportedError } from '../../lib/kernel/errors.ts';
 import { CallCounter } from '../../lib/lifecycle/call-counter.ts';
 import { Ledger, type StepOptions, type StepResult } from '../../lib/lifecycle/ledger.ts';
-import { LibraryRefusal, type Step, Unexpected, verdictText } from '../../lib/lifecycle/words.ts';
+import { faultsBy, LibraryRefusal, refusedBy, type Step, Unexpected, verdictText } from '../../lib/lifecycle/words.ts';
 import { fakeKernel } from '../support/fake-kernel.ts';
 
 const refusal = new KernelError({ errno: 22, syscall: 'ioctl', request: 'KVM_CREATE_VM', args: [], hint: 'do this' });
+const RULE = refusedBy('KVM_CREATE_VM EINVAL');
 const fault = { kind: 'SIGBUS', code: 'BUS_ADRERR', hva: 0x1000, offset: 0x20, bytesDone: 3 } as const;
 
 const ledger = (observer = {}) => new Ledger(new CallCounter(fakeKernel().kernel), observer);
@@ -64,7 +65,7 @@ describe('outcomes', () => {
   });
 
   it('says what was promised of it, if anything was', async () => {
-    const kept = await one({ name: 'a', expect: 'refused' }, throwing(refusal));
+    const kept = await one({ name: 'a', expect: RULE }, throwing(refusal));
     const found = await one({ name: 'a', expect: 'any' }, throwing(refusal));
     expect(kept.promised).toBe('refused');
     expect(found).not.toHaveProperty('promised');
@@ -76,9 +77,15 @@ describe('outcomes', () => {
   });
 
   it('is expected when it is what the design promises', async () => {
-    expect((await one({ name: 'a', expect: 'refused' }, throwing(refusal))).expected).toBe(true);
-    expect((await one({ name: 'a', expect: 'fault' }, throwing(new MemoryFaultError('x', fault)))).expected).toBe(true);
-    expect((await one({ name: 'a', expect: 'refused' }, () => ({ detail: '' }))).expected).toBe(false);
+    expect((await one({ name: 'a', expect: RULE }, throwing(refusal))).expected).toBe(true);
+    expect(
+      (await one({ name: 'a', expect: faultsBy('SIGBUS BUS_ADRERR') }, throwing(new MemoryFaultError('x', fault))))
+        .expected,
+    ).toBe(true);
+    expect((await one({ name: 'a', expect: RULE }, () => ({ detail: '' }))).expected).toBe(false);
+    const elsewhere = await one({ name: 'a', expect: refusedBy('mmap ENODEV') }, throwing(refusal));
+    expect(elsewhere).toMatchObject({ promised: 'refused', expected: false });
+    expect(elsewhere.detail).toMatch(/; promised: mmap ENODEV$/);
     expect((await one({ name: 'a', expect: 'lost' }, () => ({ detail: '', outcome: 'lost' }))).expected).toBe(true);
   });
 

@@ -8,7 +8,7 @@ import { simulationCandidate } from '../../lib/kernel/candidates.ts';
 import type { Sys } from '../../lib/kernel/sys.ts';
 import { lifecycleObstacle } from '../../lib/lifecycle/lifecycle.ts';
 import { DESIGN_NAMES, needOf, TECHNOLOGY_NAMES } from '../../lib/lifecycle/pairs.ts';
-import { refusedByKernel, WALK_STEPS, Walk, type WalkStep } from '../../lib/lifecycle/walk.ts';
+import { WALK_STEPS, Walk, type WalkStep } from '../../lib/lifecycle/walk.ts';
 import type { State, Step } from '../../lib/lifecycle/words.ts';
 import { hostState } from '../support/host-state.ts';
 import { describeKvm, SHARED_GMEM } from '../support/kvm.ts';
@@ -26,6 +26,7 @@ const NEXT: Readonly<Record<State, readonly State[]>> = {
   initialized: ['initialized', 'closed'],
   closed: [],
 };
+const refusedByKernel = ({ outcome, enforcedBy }: Step): boolean => outcome === 'refused' && enforcedBy === 'kernel';
 const OUTCOMES = ['ok', 'refused', 'fault', 'lost', 'unsupported'];
 
 interface Pair {

@@ -5,7 +5,7 @@ import type { Mapping } from '../../memory/mapping.ts';
 import type { MemFile } from '../../memory/mem-file.ts';
 import type { Memfd } from '../../memory/memfd.ts';
 import type { Technology } from '../technologies/index.ts';
-import type { Enforcer, Outcome, State } from '../words.ts';
+import type { Enforcer, Promised, State } from '../words.ts';
 
 /** A part of the memfile, in bytes from its start; page aligned. */
 export interface Range {
@@ -58,9 +58,6 @@ export interface Memfile {
   setState?(range: Range, state: 'private' | 'shared'): void;
   close(): void;
 }
-
-/** What a design answers, refused or not; a run is compared with it. `any`: the technology or the kernel decides, and it is only recorded. */
-export type Promised = Outcome | 'any';
 
 /** The requests whose outcome differs between designs. */
 export interface Promises {

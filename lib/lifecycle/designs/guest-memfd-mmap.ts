@@ -3,6 +3,7 @@
  * knows no UNBOUND and no completion: the requests of the discussion that need them succeed here, and nobody enforces their rules.
  */
 
+import { KernelError, MemoryFaultError } from '../../kernel/errors.ts';
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
@@ -10,8 +11,10 @@ import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { GUEST_MEMFD_FLAG, KVM_MEM } from '../../uapi/index.ts';
 import { initVcpu } from '../guest-start.ts';
-import { notBound } from '../words.ts';
+import { notBound, refusedBy } from '../words.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
+
+const PAGE = 4096;
 
 export class MmapMemfile implements Memfile {
   readonly file: GuestMemfd;
@@ -103,24 +106,35 @@ const NEEDED = GUEST_MEMFD_FLAG.value.GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG.v
 /** Why a VM has no files that start shared and can be mapped. */
 export function noSharedFiles(vm: Vm): string | undefined {
   const have = vm.guestMemfdFlags();
-  if ((have & NEEDED) === NEEDED) return undefined;
-  return `KVM_CAP_GUEST_MEMFD_FLAGS of the VM is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
+  if ((have & NEEDED) !== NEEDED)
+    return `KVM_CAP_GUEST_MEMFD_FLAGS of the VM is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
+  try {
+    const file = vm.createGuestMemfd(PAGE, { mmap: true, initShared: true });
+    try {
+      const mapping = file.map();
+      mapping.readU64(0);
+      mapping.close();
+    } finally {
+      file.close();
+    }
+    return undefined;
+  } catch (error) {
+    if (error instanceof KernelError) return `${error.request ?? error.syscall}: ${error.code}`;
+    if (error instanceof MemoryFaultError) return `a read of a guest_memfd with INIT_SHARED: ${error.fault.code}`;
+    throw error;
+  }
 }
 
 /** The same, of a default VM. */
 export function noSharedFilesAtAll(kvm: Kvm): { reason: string; nextStep: string } | undefined {
   const vm = kvm.createVm();
   try {
-    const have = vm.guestMemfdFlags();
-    if ((have & NEEDED) === NEEDED) return undefined;
-    const reason = `KVM_CAP_GUEST_MEMFD_FLAGS is ${have}, without MMAP and INIT_SHARED (${NEEDED})`;
-    return { reason, nextStep: 'run Linux 6.18 or newer' };
+    const reason = noSharedFiles(vm);
+    return reason === undefined ? undefined : { reason, nextStep: 'run Linux 6.18 or newer' };
   } finally {
     vm.close();
   }
 }
-
-const PAGE = 4096;
 
 /**
  * Why a protected guest of pKVM does not run from a guest_memfd: asked by running one. Its pages come from userspace_addr, and those of a guest_memfd
@@ -151,7 +165,7 @@ export const guestMemfdMmap: Design = {
   sided: false,
   promises: {
     hostAccessBeforeBind: 'ok',
-    bindToSecondVm: 'refused',
+    bindToSecondVm: refusedBy('KVM_SET_USER_MEMORY_REGION2 EINVAL'),
     completeWithLiveMapping: 'ok',
     hostAccessAfterComplete: 'ok',
     hostAccessToShared: 'ok',

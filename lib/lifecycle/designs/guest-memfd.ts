@@ -4,14 +4,18 @@
  * it, so that memory does not double and stale data does not come back.
  */
 
+import { KernelError } from '../../kernel/errors.ts';
 import type { GuestMemfd } from '../../kvm/guest-memfd.ts';
+import type { Kvm } from '../../kvm/kvm.ts';
 import type { Memslot } from '../../kvm/memslot.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import { Memfd } from '../../memory/memfd.ts';
-import { KVM_CAP, KVM_MEM, KVM_MEMORY_ATTRIBUTE } from '../../uapi/index.ts';
-import { notBound } from '../words.ts';
+import { KVM_CAP, KVM_MEM, KVM_MEMORY_ATTRIBUTE, KVM_VM_TYPE } from '../../uapi/index.ts';
+import { notBound, refusedBy } from '../words.ts';
 import type { Design, Done, Memfile, Range } from './design.ts';
+
+const PAGE = 4096;
 
 export class TwoSidedMemfile implements Memfile {
   readonly file: GuestMemfd;
@@ -119,6 +123,23 @@ export function noPrivateMemory(vm: Vm): string | undefined {
   return 'KVM_CAP_MEMORY_ATTRIBUTES of the VM is 0: a VM of this type has no private memory';
 }
 
+/** Why a VM of this type has no private page in a guest_memfd; undefined when one could be made. */
+function refusesPrivate(kvm: Kvm, type: number): string | undefined {
+  const made = kvm.raw.createVm(type);
+  if (!made.ok) return `KVM_CREATE_VM, type ${type}: ${made.code}`;
+  const vm = made.value;
+  try {
+    vm.createGuestMemfd(PAGE).close();
+    vm.setPrivate(0, PAGE);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    return `${error.request ?? error.syscall} of a VM of type ${type}: ${error.code}`;
+  } finally {
+    vm.close();
+  }
+}
+
 export const guestMemfd: Design = {
   name: 'guest-memfd',
   summary:
@@ -128,22 +149,23 @@ export const guestMemfd: Design = {
   convertsInPlace: false,
   sided: false,
   promises: {
-    hostAccessBeforeBind: 'refused',
-    bindToSecondVm: 'refused',
+    hostAccessBeforeBind: refusedBy('mmap ENODEV'),
+    bindToSecondVm: refusedBy('KVM_SET_USER_MEMORY_REGION2 EINVAL'),
     completeWithLiveMapping: 'ok',
-    hostAccessAfterComplete: 'refused',
+    hostAccessAfterComplete: refusedBy('mmap ENODEV'),
     hostAccessToShared: 'ok',
-    hostAccessAfterTakenBack: 'refused',
+    hostAccessAfterTakenBack: refusedBy('mmap ENODEV'),
   },
   missing: (kvm) => {
     if (kvm.checkExtension(KVM_CAP.value.KVM_CAP_GUEST_MEMFD) === 0)
       return { reason: 'KVM_CAP_GUEST_MEMFD is absent', nextStep: 'run Linux 6.8 or newer' };
-    if (kvm.checkExtension(KVM_CAP.value.KVM_CAP_MEMORY_ATTRIBUTES) !== 0) return undefined;
-    return {
-      reason: 'KVM_CAP_MEMORY_ATTRIBUTES is 0: no VM type with private memory',
-      nextStep:
-        'run a kernel built with CONFIG_KVM_SW_PROTECTED_VM, on a CPU with two-dimensional paging or an emulated one',
-    };
+    const nextStep =
+      'run a kernel built with CONFIG_KVM_SW_PROTECTED_VM, on a CPU with two-dimensional paging or an emulated one';
+    if (kvm.checkExtension(KVM_CAP.value.KVM_CAP_MEMORY_ATTRIBUTES) === 0)
+      return { reason: 'KVM_CAP_MEMORY_ATTRIBUTES is 0: no VM type with private memory', nextStep };
+    const { KVM_X86_SW_PROTECTED_VM, KVM_X86_SNP_VM, KVM_X86_TDX_VM } = KVM_VM_TYPE.value;
+    const said = [KVM_X86_SW_PROTECTED_VM, KVM_X86_SNP_VM, KVM_X86_TDX_VM].map((type) => refusesPrivate(kvm, type));
+    return said.includes(undefined) ? undefined : { reason: said.join('; '), nextStep };
   },
   obstacle: noPrivateMemory,
   create: (vm, size) => new TwoSidedMemfile(vm, size),

@@ -4,6 +4,7 @@
  */
 import type { Vm } from '../../kvm/vm.ts';
 import { noConversionInPlace, setAttributes2 } from '../attributes2.ts';
+import { faultsBy, refusedBy } from '../words.ts';
 import type { Design, Done, Range } from './design.ts';
 import { MmapMemfile } from './guest-memfd-mmap.ts';
 
@@ -38,11 +39,11 @@ export const inPlace: Design = {
   sided: false,
   promises: {
     hostAccessBeforeBind: 'ok',
-    bindToSecondVm: 'refused',
+    bindToSecondVm: refusedBy('KVM_SET_USER_MEMORY_REGION2 EINVAL'),
     completeWithLiveMapping: 'ok',
-    hostAccessAfterComplete: 'fault',
+    hostAccessAfterComplete: faultsBy('SIGBUS BUS_ADRERR'),
     hostAccessToShared: 'ok',
-    hostAccessAfterTakenBack: 'fault',
+    hostAccessAfterTakenBack: faultsBy('SIGBUS BUS_ADRERR'),
   },
   missing: (kvm) => {
     const vm = kvm.createVm();

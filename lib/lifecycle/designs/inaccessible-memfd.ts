@@ -4,6 +4,7 @@
  */
 import type { Sys } from '../../kernel/sys.ts';
 import { MAP, MFD_INACCESSIBLE, PROT } from '../../uapi/index.ts';
+import { refusedBy } from '../words.ts';
 import { noPrivateSlots } from './2022.ts';
 import type { Design } from './design.ts';
 import { inaccessibleFile, MemfdMemfile } from './memfd-region.ts';
@@ -26,12 +27,12 @@ export const inaccessibleMemfd: Design = {
   privateFile: inaccessibleFile,
   sided: true,
   promises: {
-    hostAccessBeforeBind: 'refused',
+    hostAccessBeforeBind: refusedBy('mmap EPERM'),
     bindToSecondVm: 'ok',
     completeWithLiveMapping: 'ok',
-    hostAccessAfterComplete: 'refused',
+    hostAccessAfterComplete: refusedBy('mmap EPERM'),
     hostAccessToShared: 'ok',
-    hostAccessAfterTakenBack: 'refused',
+    hostAccessAfterTakenBack: refusedBy('mmap EPERM'),
   },
   missing: ({ sys }) => {
     const created = sys.raw.memfdCreate('privmem-probe', MFD_INACCESSIBLE);

@@ -21,7 +21,6 @@ export type {
   Done,
   Memfile,
   MemfileOptions,
-  Promised,
   Promises,
   Range,
 } from './design.ts';

@@ -5,6 +5,7 @@
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import { Memfd } from '../../memory/memfd.ts';
+import { refusedBy } from '../words.ts';
 import { noPrivateSlots } from './2022.ts';
 import type { Design } from './design.ts';
 import { MemfdMemfile, optingVm, probeBind } from './memfd-region.ts';
@@ -41,9 +42,9 @@ export const registerConverts: Design = {
     hostAccessBeforeBind: 'ok',
     bindToSecondVm: 'ok',
     completeWithLiveMapping: 'ok',
-    hostAccessAfterComplete: 'refused',
+    hostAccessAfterComplete: refusedBy('mmap EPERM'),
     hostAccessToShared: 'ok',
-    hostAccessAfterTakenBack: 'refused',
+    hostAccessAfterTakenBack: refusedBy('mmap EPERM'),
   },
   missing,
   obstacle: (vm) => noPrivateSlots(vm, (owner) => ordinaryFile(owner, PAGE)),

@@ -6,7 +6,7 @@
 import type { Vm } from '../../kvm/vm.ts';
 import type { Mapping } from '../../memory/mapping.ts';
 import type { MemFile } from '../../memory/mem-file.ts';
-import { LibraryRefusal, type State } from '../words.ts';
+import { LibraryRefusal, refusedBy, type State } from '../words.ts';
 import type { BoundSlot, Design, Done, Memfile, MemfileOptions, Range } from './design.ts';
 import { noPrivateMemory, TwoSidedMemfile } from './guest-memfd.ts';
 import { MmapMemfile, noSharedFiles, noSharedFilesAtAll } from './guest-memfd-mmap.ts';
@@ -161,12 +161,12 @@ export const unboundFirst: Design = {
   convertsInPlace: false,
   sided: false,
   promises: {
-    hostAccessBeforeBind: 'refused',
-    bindToSecondVm: 'refused',
-    completeWithLiveMapping: 'refused',
-    hostAccessAfterComplete: 'refused',
+    hostAccessBeforeBind: refusedBy('library', 'mmap ENODEV'),
+    bindToSecondVm: refusedBy('library', 'KVM_SET_USER_MEMORY_REGION2 EINVAL'),
+    completeWithLiveMapping: refusedBy('library'),
+    hostAccessAfterComplete: refusedBy('library', 'mmap ENODEV'),
     hostAccessToShared: 'ok',
-    hostAccessAfterTakenBack: 'refused',
+    hostAccessAfterTakenBack: refusedBy('library', 'mmap ENODEV'),
   },
   missing: noSharedFilesAtAll,
   obstacle: (vm) => {
