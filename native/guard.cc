@@ -2,13 +2,9 @@
 
 namespace privmem {
 
-namespace {
-
 bool RefuseForeign(napi_env env, const char* what) {
   return ThrowRange(env, std::string(what) + " covers memory that privmem did not map");
 }
-
-}  // namespace
 
 Verdict Judge(napi_env env, const char* what, uint64_t address, uint64_t length, Range* range) {
   if (address % PageSize() != 0 || !PageRange(address, length, range)) return Verdict::kKernel;

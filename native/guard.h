@@ -12,6 +12,9 @@ enum class Verdict { kKernel, kOurs, kRefused };
 // the call is over.
 Verdict Judge(napi_env env, const char* what, uint64_t address, uint64_t length, Range* range);
 
+// Throws; always false.
+bool RefuseForeign(napi_env env, const char* what);
+
 // For calls that reach bytes. False when a RangeError was thrown.
 bool MayReach(napi_env env, const char* what, uint64_t address, uint64_t length);
 

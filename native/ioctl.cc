@@ -20,15 +20,26 @@ constexpr size_t kBounce = 16384;  // more than the largest size that a request 
 
 // Where a struct is handed to the kernel: it ends at a page that cannot be touched. A request whose real size
 // goes beyond what its number encodes (flexible arrays) then meets EFAULT where it would overwrite the heap.
-uint8_t* BounceEnd() {
-  static thread_local uint8_t* const end = [] {
+struct Bounce {
+  uint8_t* end = nullptr;
+
+  Bounce() {
     const size_t page = PageSize();
     void* got = mmap(nullptr, kBounce + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (got == MAP_FAILED) return static_cast<uint8_t*>(nullptr);
-    mprotect(static_cast<uint8_t*>(got) + kBounce, page, PROT_NONE);
-    return static_cast<uint8_t*>(got) + kBounce;
-  }();
-  return end;
+    if (got == MAP_FAILED) return;
+    end = static_cast<uint8_t*>(got) + kBounce;
+    mprotect(end, page, PROT_NONE);
+  }
+
+  // Runs when the thread ends.
+  ~Bounce() {
+    if (end != nullptr) munmap(end - kBounce, kBounce + PageSize());
+  }
+};
+
+uint8_t* BounceEnd() {
+  static thread_local const Bounce bounce;
+  return bounce.end;
 }
 
 size_t EncodedSize(unsigned request) { return (request >> 16) & 0x3fff; }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <vector>
 
 #include "view.h"
 
@@ -102,6 +101,18 @@ uintptr_t Registry::CoveredUpTo(uintptr_t address) {
   uintptr_t at = address;
   for (; it != mappings_.end() && it->first <= at; ++it) at = it->second.end;
   return at;
+}
+
+std::vector<Range> Registry::Gaps(const Range& range) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  std::vector<Range> gaps;
+  for (uintptr_t at = range.start; (at = CoveredUpTo(at)) < range.end();) {
+    const auto next = mappings_.lower_bound(at);
+    const uintptr_t end = next == mappings_.end() ? range.end() : std::min(next->first, range.end());
+    gaps.push_back({at, end - at});
+    at = end;
+  }
+  return gaps;
 }
 
 // Whether any part of the range that is mapped at all is not ours.

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 namespace privmem {
 
@@ -46,6 +47,8 @@ class Registry {
   bool InMappings(const void* at) {
     return CoveredUpTo(reinterpret_cast<uintptr_t>(at)) != reinterpret_cast<uintptr_t>(at);
   }
+  // The parts of the range that are not ours.
+  std::vector<Range> Gaps(const Range& range);
   bool IsRegular(uintptr_t address);
   // True when every page of the range is ours, or not mapped by anybody.
   bool MayTouch(const Range& range);

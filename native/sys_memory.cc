@@ -44,15 +44,44 @@ void* At(uint64_t address) { return reinterpret_cast<void*>(address); }
 
 uint64_t RoundUp(uint64_t length, uint64_t page) { return (length + page - 1) / page * page; }
 
-// Whether MAP_FIXED may replace what is there.
-bool MayReplace(napi_env env, uint64_t address, uint64_t length) {
-  Range range;
-  const Verdict verdict = Judge(env, "mmap with MAP_FIXED", address, length, &range);
-  if (verdict != Verdict::kOurs) return verdict == Verdict::kKernel;
-  const std::list<View*>& views = Registry::Get().views();
-  if (std::none_of(views.begin(), views.end(), [&](const View* view) { return view->Overlaps(range); })) return true;
-  return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
-}
+// What MAP_FIXED may replace: memory of ours, and address space that nobody has. The latter is taken first, so that
+// what another part of the process maps there meanwhile is met and not replaced.
+class Place {
+ public:
+  bool Take(napi_env env, uint64_t address, uint64_t length) {
+    const char* what = "mmap with MAP_FIXED";
+    Range range;
+    const Verdict verdict = Judge(env, what, address, length, &range);
+    if (verdict != Verdict::kOurs) return verdict == Verdict::kKernel;
+    const std::list<View*>& views = Registry::Get().views();
+    if (std::any_of(views.begin(), views.end(), [&](const View* view) { return view->Overlaps(range); })) {
+      return ThrowRange(env, "mmap with MAP_FIXED covers a view; unmap the range first");
+    }
+    for (const Range& gap : Registry::Get().Gaps(range)) {
+      constexpr int kTake = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+      if (mmap(At(gap.start), gap.bytes, PROT_NONE, kTake | kNoReplace, -1, 0) != MAP_FAILED) {
+        taken_.push_back(gap);
+      } else if (errno == EEXIST) {
+        return RefuseForeign(env, what);
+      } else {
+        flags_ = kNoReplace;  // the kernel says why not
+      }
+    }
+    return true;
+  }
+
+  // To be added to the call's own.
+  int flags() const { return flags_; }
+  void Keep() { taken_.clear(); }
+  ~Place() {
+    for (const Range& gap : taken_) munmap(At(gap.start), gap.bytes);
+  }
+
+ private:
+  static constexpr int kNoReplace = 0x100000;  // MAP_FIXED_NOREPLACE, which older headers do not name
+  std::vector<Range> taken_;
+  int flags_ = 0;
+};
 
 // process_vm_readv(2) or process_vm_writev(2) of this process: the kernel pins the pages, as it does for a device.
 napi_value ProcessVm(napi_env env, napi_callback_info info, const char* what, long number) {
@@ -90,11 +119,13 @@ napi_value Mmap(napi_env env, napi_callback_info) {
   const int prot = static_cast<int>(args[2]), flags = static_cast<int>(args[3]), fd = static_cast<int>(args[4]);
   Registry& registry = Registry::Get();
   std::lock_guard<std::recursive_mutex> lock(registry.mutex());
-  if ((flags & MAP_FIXED) != 0 && !MayReplace(env, address, length)) return nullptr;
-  void* got = mmap(At(address), length, prot, flags, fd, args[5]);
-  if (got == MAP_FAILED) return SysResult(state->frame(), -1);
-  Range range;
   const Backing backing = BackingOf(fd, flags);
+  Place place;
+  if ((flags & MAP_FIXED) != 0 && !place.Take(env, address, RoundUp(length, backing.page))) return nullptr;
+  void* got = mmap(At(address), length, prot, flags | place.flags(), fd, args[5]);
+  if (got == MAP_FAILED) return SysResult(state->frame(), -1);
+  place.Keep();
+  Range range;
   if (PageRange(reinterpret_cast<uintptr_t>(got), RoundUp(length, backing.page), &range)) {
     registry.AddMapping(range, state, backing.regular);
   }

@@ -68,6 +68,8 @@ class Timer {
     if (!made_ || syscall(SYS_timer_settime, id_, 0, &when, nullptr) != 0) error_ = -errno;
   }
 
+  ~Timer() { Stop(); }
+
   // Negated errno when the limit could not be set.
   int error() const { return error_; }
 

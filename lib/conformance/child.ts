@@ -1,8 +1,7 @@
 /** The process that carries out scenarios for supervise.ts. Talks over the channel that fork makes. */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { type Backend, selectKernel } from '../kernel/select.ts';
+import { type Backend, type SimulateOptions, selectKernel } from '../kernel/select.ts';
 import { jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
-import type { SimulateOptions } from '../sim/simulate.ts';
 import { loadModules } from './modules.ts';
 import { Runner } from './run.ts';
 import { SCENARIOS } from './scenarios/index.ts';

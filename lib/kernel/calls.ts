@@ -116,7 +116,14 @@ export function showIoctlArg(ioctl: Ioctl | undefined, arg: unknown): string {
   return isInt(arg) && arg >= 10 ? hex(arg) : String(arg);
 }
 
-function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdKind | undefined): string | undefined {
+/** The request of an ioctl with these arguments: the one that was handed over if they fit it, or what its number says on such a descriptor. */
+export function requestOf(args: readonly unknown[], on?: FdKind, handed?: Ioctl): Ioctl | undefined {
+  const arg = args[2];
+  const fits = handed?.arg.kind !== 'struct' || !(arg instanceof Uint8Array) || handed.arg.layout.size <= arg.length;
+  return handed !== undefined && fits ? handed : findIoctl(Number(args[1]), on, undefined, arg);
+}
+
+function showArg(kind: ArgKind, value: unknown, ioctl: Ioctl | undefined): string | undefined {
   if (typeof kind === 'object') return showNames(value, kind.names);
   switch (kind) {
     case 'hidden':
@@ -139,22 +146,20 @@ function showArg(kind: ArgKind, value: unknown, all: readonly unknown[], on: FdK
             .join('')
             .replace(/^0+(?=.)/, '')}`
         : String(value);
-    case 'request': {
-      const request = Number(value);
-      return findIoctl(request, on, undefined, all[2])?.name ?? describeRequest(request);
-    }
+    case 'request':
+      return ioctl?.name ?? describeRequest(Number(value));
     case 'ioctl-arg':
-      return showIoctlArg(findIoctl(Number(all[1]), on, undefined, value), value);
+      return showIoctlArg(ioctl, value);
     default:
       return String(value);
   }
 }
 
-/** The arguments of a call as strings, in order, the ones that only receive results left out. */
-export function showArgs(call: CallName, args: readonly unknown[], on?: FdKind): string[] {
+/** The arguments of a call as strings, in order, the ones that only receive results left out. `ioctl`: the request, of an ioctl. */
+export function showArgs(call: CallName, args: readonly unknown[], ioctl?: Ioctl): string[] {
   const shown: string[] = call === 'open' || call === 'readlink' ? ['AT_FDCWD'] : [];
   CALLS[call].args.forEach((kind, i) => {
-    const text = showArg(kind, args[i], args, on);
+    const text = showArg(kind, args[i], ioctl);
     if (text !== undefined) shown.push(text);
   });
   return shown;

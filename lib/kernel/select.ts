@@ -7,6 +7,10 @@ import { loadNative } from './native.ts';
 import { Sys } from './sys.ts';
 import { type TraceRecord, type TraceSink, traceKernel } from './trace.ts';
 
+// What those above need to say which kernel is simulated.
+export { nearestRelease, SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../sim/profile.ts';
+export type { SimulateOptions } from '../sim/simulate.ts';
+
 export type Backend = 'auto' | 'kvm' | 'sim';
 
 export interface Selection {

@@ -4,9 +4,10 @@
  */
 import { viewOf } from '../uapi/layout.ts';
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
-import { CALLS, type CallName, showArgs } from './calls.ts';
+import { CALLS, type CallName, requestOf, showArgs } from './calls.ts';
 import { errnoName } from './errno.ts';
 import { KernelError } from './errors.ts';
+import { handOver } from './handed.ts';
 import { hintFor } from './hints.ts';
 import {
   CACHESTAT,
@@ -74,7 +75,7 @@ export class Sys {
       errno,
       syscall: CALLS[call].syscall ?? call,
       request: ioctl?.name,
-      args: showArgs(call, shown, on ?? ioctl?.on[0]),
+      args: showArgs(call, shown, call === 'ioctl' ? requestOf(shown, on ?? ioctl?.on[0], ioctl) : undefined),
       hint: hintFor({ call, request: ioctl?.name, code: errnoName(errno), args: shown, struct }),
     });
   }
@@ -120,7 +121,14 @@ export class Sys {
     if (readable !== arg && typeof readable === 'number') {
       throw new RangeError(`${known?.name}: how long its list is stands in memory that nobody can touch`);
     }
-    const result = this.kernel.ioctl(fd, number, arg, howOf(known, readable), pointers);
+    const how = howOf(known, readable);
+    let result: number;
+    try {
+      if (typeof request !== 'number') handOver(request);
+      result = this.kernel.ioctl(fd, number, arg, how, pointers);
+    } finally {
+      handOver(undefined);
+    }
     if (result < 0) throw this.error('ioctl', -result, [fd, number, arg], known);
     return result;
   }

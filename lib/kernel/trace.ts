@@ -2,9 +2,10 @@
  * Records every call of any Kernel: as a line in strace's manner, and as data from which the call can be repeated elsewhere. What the
  * system call interface does not have (copies, views, vCPU bookkeeping) is recorded too, but marked, since strace would not see it.
  */
-import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
-import { CALLS, type CallName, showArgs, showIoctlArg } from './calls.ts';
+import { type FdKind, type Ioctl, ioctlByName } from '../uapi/registry.ts';
+import { CALLS, type CallName, requestOf, showArgs, showIoctlArg } from './calls.ts';
 import { errnoName, errnoText } from './errno.ts';
+import { handedOver } from './handed.ts';
 import type { Kernel } from './kernel.ts';
 import { describeExit, type ExitBytes, exitBytes } from './trace-exit.ts';
 import { TRACE_FORMAT, type TraceRecord, type TraceSink } from './trace-record.ts';
@@ -44,6 +45,8 @@ const failure = (result: number): string => `-1 ${errnoName(-result)} (${errnoTe
 interface Begun {
   readonly time: bigint;
   readonly writes: readonly HostWrite[];
+  /** What an ioctl was handed over as. */
+  readonly handed?: Ioctl | undefined;
   /** Calls recorded by then. */
   readonly after?: number;
 }
@@ -108,6 +111,7 @@ class Tracer {
 
   call(call: CallName, args: unknown[]): unknown {
     if (call === 'vcpuStart') return this.#start(args);
+    const handed = call === 'ioctl' ? handedOver() : undefined;
     const before = args.map((value) => this.#freeze(value));
     const method = this.#inner[call] as AnyCall;
     const time = this.#begin();
@@ -117,7 +121,7 @@ class Tracer {
     if (value instanceof ArrayBuffer) this.#views.set(value, Number(args[0]));
     const watched = typeof value === 'number' || this.#watches.add(Number(args[0]), Number(args[1]));
     this.#follow(call, args, result);
-    this.#record(call, before, args, result, micros, { time, writes: this.#watches.take() }, watched);
+    this.#record(call, before, args, result, micros, { time, writes: this.#watches.take(), handed }, watched);
     this.#watches.after();
     return value;
   }
@@ -171,7 +175,7 @@ class Tracer {
     watched = true,
   ): void {
     const on = typeof before[0] === 'number' ? this.#kinds.get(before[0]) : undefined;
-    const ioctl = call === 'ioctl' ? findIoctl(Number(before[1]), on, undefined, before[2]) : undefined;
+    const ioctl = call === 'ioctl' ? shownAs(before, on, begun.handed) : undefined;
     const out: Record<number, Uint8Array> = {};
     for (const index of FILLS[call] ?? []) {
       const bytes = this.#bytesOf(after[index]);
@@ -181,7 +185,7 @@ class Tracer {
     const exit = isRun ? this.#exit(Number(before[0]), result) : undefined;
     const text = isRun
       ? this.#runText(Number(before[0]), result, exit)
-      : this.#text(call, ioctl, on, before, out[2], result);
+      : this.#text(call, ioctl, before, out[2], result);
     const pointed = call === 'ioctl' && isPointerList(after[4]) ? after[4].map(([, view]) => this.#bytesOf(view)) : [];
     if (result >= 0) this.#learn(call, ioctl, before, result);
     this.#count++;
@@ -212,12 +216,11 @@ class Tracer {
   #text(
     call: CallName,
     ioctl: Ioctl | undefined,
-    on: FdKind | undefined,
     before: readonly unknown[],
     filled: Uint8Array | undefined,
     result: number,
   ): string {
-    const shown = showArgs(call, before, on);
+    const shown = showArgs(call, before, ioctl);
     CALLS[call].args.forEach((kind, i) => {
       const fdKind = kind === 'fd' ? this.#kinds.get(Number(before[i])) : undefined;
       if (fdKind !== undefined) shown[i] = `${String(before[i])}<${fdKind}>`;
@@ -263,6 +266,12 @@ class Tracer {
     else if (call === 'vcpuAttach') this.#vcpus.set(result, { fd: Number(args[0]), page: Number(args[1]) });
     else if (call === 'vcpuDetach') this.#forgetPage(Number(args[0]));
   }
+}
+
+/** A request that is declared is found by its number; one that is not, because it was handed over. */
+function shownAs(args: readonly unknown[], on: FdKind | undefined, handed: Ioctl | undefined): Ioctl | undefined {
+  const unlisted = handed !== undefined && handed.request === args[1] && ioctlByName(handed.name) === undefined;
+  return requestOf(args, on, unlisted ? handed : undefined);
 }
 
 export function madeKind(call: CallName, ioctl: Ioctl | undefined, args: readonly unknown[]): FdKind | undefined {

@@ -1,10 +1,9 @@
 /** The kernel under test, opened once for each test process. PRIVMEM_BACKEND (auto, kvm, sim) and PRIVMEM_RELEASE choose it. */
 import { Environment } from '../conformance/needs.ts';
 import { UnsupportedError } from '../kernel/errors.ts';
-import { type Backend, selectKernel } from '../kernel/select.ts';
+import { type Backend, SIM_RELEASES, type SimRelease, selectKernel } from '../kernel/select.ts';
 import type { Sys } from '../kernel/sys.ts';
 import { Kvm } from '../kvm/kvm.ts';
-import { SIM_RELEASES, type SimRelease } from '../sim/profile.ts';
 
 const BACKENDS: readonly string[] = ['auto', 'kvm', 'sim'] satisfies Backend[];
 

@@ -1,6 +1,6 @@
 /** What each descriptor of a recording is, from the calls that made it: two requests may share a number, and then this decides. */
 import { madeKind } from '../kernel/trace.ts';
-import { declareMemoryAttributes2 } from '../uapi/index.ts';
+import { declareMemoryAttributes2, privateMemoryRegion } from '../uapi/index.ts';
 import { type Arch, viewOf } from '../uapi/layout.ts';
 import { type FdKind, findIoctl, type Ioctl } from '../uapi/registry.ts';
 import { TRACED } from './calls.ts';
@@ -9,8 +9,11 @@ import type { RecordedCall, Recording } from './recording.ts';
 
 const F_DUPFD_CLOEXEC = 1030;
 
-/** Requests that are not merged are declared when a recording names one: a kernel may have given its number to something else. */
-const PROPOSED: Readonly<Record<string, () => Ioctl>> = { KVM_SET_MEMORY_ATTRIBUTES2: declareMemoryAttributes2 };
+/** Requests that are not merged: the recording's name tells them, since a kernel may have given the number to something else. */
+const PROPOSED: Readonly<Record<string, () => Ioctl>> = {
+  KVM_SET_MEMORY_ATTRIBUTES2: declareMemoryAttributes2,
+  [privateMemoryRegion.name]: () => privateMemoryRegion,
+};
 
 export class FdKinds {
   readonly #arch: Arch;
@@ -27,8 +30,9 @@ export class FdKinds {
   /** The declaration of the request of an ioctl; undefined for other calls, and for a request that is not declared. */
   ioctl(call: RecordedCall): Ioctl | undefined {
     if (call.call !== 'ioctl') return undefined;
-    PROPOSED[call.request ?? '']?.();
-    return findIoctl(Number(call.args[1]), this.of(Number(call.args[0])), this.#arch);
+    const proposed = PROPOSED[call.request ?? '']?.();
+    if (proposed !== undefined && proposed.request === Number(call.args[1])) return proposed;
+    return findIoctl(Number(call.args[1]), this.of(Number(call.args[0])), this.#arch, call.args[2]);
   }
 
   /** Learns from a call, in order. */

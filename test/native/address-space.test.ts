@@ -1,7 +1,8 @@
 /** mmap and its family: the kernel's answers for memory of ours, a RangeError for memory of others. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { runChild } from '../support/child.ts';
 import guest from './children/guest.cjs';
-import { foreignMemory, kernel, must, withKvm } from './host.ts';
+import { childScript, foreignMemory, kernel, must, withKvm } from './host.ts';
 
 const { E, MAP, PAGE, PROT } = guest;
 const ANONYMOUS = MAP.PRIVATE | MAP.ANONYMOUS;
@@ -69,6 +70,25 @@ describe('mmap', () => {
   it('MAP_FIXED is allowed where nobody is', () => {
     must(kernel.munmap(area, AREA));
     expect(kernel.mmap(area, PAGE, PROT.RW, ANONYMOUS | MAP.FIXED, -1, 0)).toBe(area);
+  });
+
+  it('MAP_FIXED takes what is ours and what nobody has in one piece, and gives back what it cannot have', () => {
+    must(kernel.munmap(area + PAGE, 2 * PAGE));
+    must(kernel.munmap(area + 5 * PAGE, PAGE));
+    kernel.fill(area, PAGE, 7);
+    expect(kernel.mmap(area, AREA, PROT.RW, MAP.SHARED | MAP.FIXED, -1, 0)).toBe(-E.EBADF);
+    const free = [0, 1, 2, 3, 4, 5].map((page) => kernel.copyOut(area + page * PAGE, new Uint8Array(1)) === 0);
+    expect(free).toEqual([false, true, true, false, false, true]);
+    // What was taken for the time of the call is free again.
+    expect(kernel.mmap(area + PAGE, PAGE, PROT.RW, ANONYMOUS | MAP.FIXED_NOREPLACE, -1, 0)).toBe(area + PAGE);
+    expect(kernel.mmap(area, AREA, PROT.RW, ANONYMOUS | MAP.FIXED, -1, 0)).toBe(area);
+    expect(kernel.compare(area, new Uint8Array(AREA))).toBe(AREA);
+  });
+
+  it('MAP_FIXED never replaces what another thread maps at the same moment', async () => {
+    const result = await runChild(childScript('taken.cjs'));
+    expect(result).toMatchObject({ status: 0, signal: null, stderr: '' });
+    expect(JSON.parse(result.stdout)).toEqual({ taken: true, refused: true, replaced: 0 });
   });
 
   it('a hint taken by others is only a hint', () => {

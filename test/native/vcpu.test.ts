@@ -1,8 +1,10 @@
 /** vCPUs: runs on the caller's thread and on their own, and the kick. */
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { runChild } from '../support/child.ts';
 import guest from './children/guest.cjs';
-import { kernel, must, withKvm } from './host.ts';
+import { childScript, kernel, must, withKvm } from './host.ts';
 
 const { CODE, E, EXIT, MAP, PAGE, PROT } = guest;
 type Guest = ReturnType<typeof guest.openGuest>;
@@ -133,6 +135,14 @@ withKvm('running', () => {
       spin.handle = must(kernel.vcpuAttach(spin.fd, spin.runPage));
     }
     expect(new Set(await Promise.all(runs))).toEqual(new Set([-E.EINTR]));
+  });
+});
+
+withKvm('a limit that cannot be set', () => {
+  it.skipIf(!existsSync('/proc/self/timers'))('leaves no timer behind', async () => {
+    const result = await runChild(childScript('timers.cjs'));
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    expect(JSON.parse(result.stdout)).toEqual({ limited: -4, forbidden: [-13], timers: 0 });
   });
 });
 

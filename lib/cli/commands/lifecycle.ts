@@ -1,7 +1,7 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { simulationOf } from '../../kernel/candidates.ts';
-import type { Backend } from '../../kernel/select.ts';
+import { type Backend, SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../kernel/select.ts';
 import { DESIGNS } from '../../lifecycle/designs/index.ts';
 import { defaultDesign, lifecycleObstacle, runLifecycle } from '../../lifecycle/lifecycle.ts';
 import { needOf } from '../../lifecycle/pairs.ts';
@@ -10,7 +10,6 @@ import { type LifecycleReport, type Step, verdictText } from '../../lifecycle/wo
 import { microsText, outcomeOf } from '../../report/findings.ts';
 import { reportPage } from '../../report/page.ts';
 import { runOfLifecycle } from '../../report/run.ts';
-import { SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../sim/profile.ts';
 import { EXIT } from '../exit-status.ts';
 import { CallLines, commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';

@@ -1,9 +1,14 @@
 /** `privmem trace replay`: a recorded trace on another kernel. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UnsupportedError } from '../../kernel/errors.ts';
-import { type Backend, kvmAccess } from '../../kernel/select.ts';
-import { nearestRelease, SIM_RELEASES, type SimRelease } from '../../sim/profile.ts';
-import type { SimulateOptions } from '../../sim/simulate.ts';
+import {
+  type Backend,
+  kvmAccess,
+  nearestRelease,
+  SIM_RELEASES,
+  type SimRelease,
+  type SimulateOptions,
+} from '../../kernel/select.ts';
 import type { Recording } from '../../trace/recording.ts';
 import { replayTrace } from '../../trace/replay.ts';
 import { isFaithful, type ReplayedCall, type ReplayReport } from '../../trace/replay-report.ts';

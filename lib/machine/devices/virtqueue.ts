@@ -9,6 +9,8 @@ const AVAIL_NO_INTERRUPT = 1;
 const RING = 4;
 const USED_SIZE = 8;
 const U16 = 0x1_0000;
+/** A device holds a request in one piece; the standard's own bound is 4 GiB (2.7.5.1). Linux sends 4 MiB at most, unless told to send more. */
+const MAX_CHAIN_BYTES = 64 * 1024 * 1024;
 
 export interface Buffer {
   readonly gpa: number;
@@ -73,15 +75,18 @@ export class Virtqueue {
     return this.#chain(head);
   }
 
+  /** 2.7.5.3.1: a chain, the part in an indirect table included, has no more buffers than the queue has entries. */
   #chain(head: number): Request {
     const readable: Buffer[] = [];
     const writable: Buffer[] = [];
     let table = this.desc;
     let entries = this.size;
     let index = head;
-    for (let count = 0; ; count++) {
+    let bytes = 0;
+    for (;;) {
       if (index >= entries) throw new VirtqueueError(`descriptor ${index} of ${entries}`);
-      if (count > entries) throw new VirtqueueError('a chain of descriptors without an end');
+      if (readable.length + writable.length === this.size)
+        throw new VirtqueueError(`a chain of more buffers than the queue has entries, ${this.size}`);
       const view = viewOf(this.#memory.read(table + index * DESC_SIZE, DESC_SIZE));
       const gpa = Number(view.getBigUint64(0, true));
       const length = view.getUint32(8, true);
@@ -93,6 +98,8 @@ export class Virtqueue {
         index = 0;
         continue;
       }
+      bytes += length;
+      if (bytes > MAX_CHAIN_BYTES) throw new VirtqueueError(`a chain of more than ${MAX_CHAIN_BYTES} bytes`);
       if ((flags & F_WRITE) !== 0) writable.push({ gpa, length });
       else if (writable.length > 0) throw new VirtqueueError('a readable buffer after a writable one');
       else readable.push({ gpa, length });

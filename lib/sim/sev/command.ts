@@ -49,9 +49,16 @@ export class SevCommand {
 
   /** Asks the firmware through `fd`: 0, EBADF for a descriptor that is not /dev/sev, EIO with the code in `error`. */
   issue(fd: number, command: () => number): number {
+    return this.issueWith(fd, command, (code) => {
+      this.error = code;
+    });
+  }
+
+  /** As `issue`, for a command whose code is kept elsewhere first. `told` is not called when the firmware was not asked. */
+  issueWith(fd: number, command: () => number, told: (code: number) => void): number {
     if (!(this.#process.fds.get(fd) instanceof SevDeviceFile)) return -EBADF;
     const code = command();
-    this.error = code;
+    told(code);
     return code === 0 ? 0 : -EIO;
   }
 }

@@ -72,9 +72,10 @@ export class SevVm extends SevBase {
       case ID.KVM_SEV_SEND_FINISH:
       case ID.KVM_SEV_SEND_CANCEL:
       case ID.KVM_SEV_RECEIVE_START:
-      case ID.KVM_SEV_RECEIVE_UPDATE_DATA:
       case ID.KVM_SEV_RECEIVE_FINISH:
         return this.#unsupported(command, 0);
+      case ID.KVM_SEV_RECEIVE_UPDATE_DATA:
+        return this.active ? this.#unsupported(command, 0) : -EINVAL;
       case ID.KVM_SEV_SNP_LAUNCH_START:
       case ID.KVM_SEV_SNP_LAUNCH_FINISH:
         return -ENOTTY;

@@ -31,6 +31,13 @@ import { SnpContext } from './snp-firmware.ts';
 
 const ID = KVM_SEV.value;
 const TYPE = KVM_SEV_SNP_PAGE_TYPE.value;
+/** Of plain SEV, and without a handler: unknown to KVM like a number that nobody gave away. */
+const UNHANDLED: ReadonlySet<number> = new Set([
+  ID.KVM_SEV_SEND_UPDATE_VMSA,
+  ID.KVM_SEV_RECEIVE_UPDATE_VMSA,
+  ID.KVM_SEV_CERT_EXPORT,
+]);
+const PLAIN: ReadonlySet<number> = new Set(Object.values(ID).filter((id) => !UNHANDLED.has(id)));
 const TYPES: ReadonlySet<number> = new Set(Object.values(TYPE));
 const RET = SEV_RET.value;
 /** Bits that KVM and the firmware of {@link FIRMWARE} know: the interface's version, SMT, the bit that must be one, debugging, one socket. */
@@ -84,8 +91,9 @@ export class SnpVm extends SevBase {
         if (!this.vm.machine.since('7.0')) return undefined;
         return this.vm.vcpuCount > 0 || !this.active ? -EINVAL : 0;
       default:
-        // Commands of plain SEV on a VM that is not initialised.
-        return Object.values(ID).some((known) => known === id) ? -ENOTTY : undefined;
+        // Commands of plain SEV on a VM that is not initialised. One has an errno of its own.
+        if (id === ID.KVM_SEV_RECEIVE_UPDATE_DATA) return -EINVAL;
+        return PLAIN.has(id) ? -ENOTTY : undefined;
     }
   }
 
@@ -145,13 +153,14 @@ export class SnpVm extends SevBase {
   /** kvm_gmem_populate: pages done, or the negated errno of the first one. What fails later is not told. */
   #populate(command: SevCommand, context: SnpContext, slot: Memslot, area: Area): number {
     const pages = Math.min(area.pages, slot.pages - (area.gfn - slot.gfn));
-    const report: { code?: number } = {};
+    // The caller's struct learns of the firmware's code only when the first page fails.
+    const report = { code: 0 };
     for (let i = 0; i < pages; i++) {
       const from = area.source === undefined ? undefined : area.source + BigInt(i * PAGE_SIZE);
       const result = this.#populateOne(command, context, slot, { ...area, gfn: area.gfn + i, source: from }, report);
       if (result === 0) continue;
       if (i > 0) return i;
-      command.error = report.code ?? 0;
+      command.error = report.code;
       return result;
     }
     return pages;
@@ -162,7 +171,7 @@ export class SnpVm extends SevBase {
     context: SnpContext,
     slot: Memslot,
     { gfn, source, type }: Area,
-    report: { code?: number },
+    report: { code: number },
   ): number {
     const { vm, platform } = this;
     const { process, machine, memory } = vm;
@@ -178,10 +187,13 @@ export class SnpVm extends SevBase {
     const contents = new Uint8Array(PAGE_SIZE);
     contents.set(origin?.read() ?? raw);
     platform.rmp.assign(frame, { asid: this.asid, gfn, validated: true });
-    const issued = command.issue(command.fd, () => {
-      report.code = context.update(type, gfn * PAGE_SIZE, contents, supportedCpuid(machine).bytes);
-      return report.code;
-    });
+    const issued = command.issueWith(
+      command.fd,
+      () => context.update(type, gfn * PAGE_SIZE, contents, supportedCpuid(machine).bytes),
+      (code) => {
+        report.code = code;
+      },
+    );
     if (issued !== 0) {
       platform.rmp.release(frame.store, page, page + 1);
       // What a CPUID page should have been is told where it came from.

@@ -180,6 +180,58 @@ it('a driver that breaks the rules gets DEVICE_NEEDS_RESET, and a reset helps', 
   device.close?.();
 });
 
+it('what a driver claims costs the host nothing: endless indirect tables, more bytes than any request has', () => {
+  const { on, device } = disk('greedy', new Uint8Array(SECTOR));
+  const table = BUFFERS + 0x3000;
+  const entry = (index: number, { gpa, length, flags = 0 }: Part, next = 0): void => {
+    on.view.setBigUint64(table + index * 16, BigInt(gpa), true);
+    on.view.setUint32(table + index * 16 + 8, length, true);
+    on.view.setUint16(table + index * 16 + 12, flags, true);
+    on.view.setUint16(table + index * 16 + 14, next, true);
+  };
+  let reads = 0;
+  const { memory } = on.transport;
+  const { read } = memory;
+  Object.assign(memory, {
+    read: (gpa: number, length: number) => {
+      expect(length).toBeLessThan(RAM);
+      // A walk that goes on and on ends here, long before memory is short.
+      if (++reads > 100) throw new Error('the device reads without an end');
+      return read(gpa, length);
+    },
+  });
+  const greedy: readonly (() => void)[] = [
+    () => {
+      entry(0, { gpa: BUFFERS, length: 1, flags: NEXT });
+      on.describe(0, { gpa: table, length: 0xffff_fff0, flags: INDIRECT });
+    },
+    () => on.describe(0, { gpa: 0, length: 0xffff_ffff }),
+    () => {
+      on.describe(0, { gpa: 0, length: 16, flags: NEXT }, 1);
+      on.describe(1, { gpa: 0, length: 0xffff_ffff, flags: WRITE });
+    },
+  ];
+  for (const claim of greedy) {
+    reads = 0;
+    claim();
+    on.offer(0);
+    expect(on.transport.read(STATUS, 4) & NEEDS_RESET).toBe(NEEDS_RESET);
+    on.view.setUint16(AVAIL + 2, 0, true);
+    on.start();
+  }
+  // As many buffers as the queue has entries are no more than allowed, behind an indirect table too.
+  header(on, 0, 0);
+  entry(0, { gpa: BUFFERS, length: 16, flags: NEXT }, 1);
+  for (let i = 1; i < 7; i++) entry(i, { gpa: DATA + 64 * i, length: 64, flags: WRITE | NEXT }, i + 1);
+  entry(7, { gpa: ANSWER - 128, length: 129, flags: WRITE });
+  on.describe(0, { gpa: table, length: 8 * 16, flags: INDIRECT });
+  reads = 0;
+  on.bytes[ANSWER] = 0xff;
+  on.offer(0);
+  expect([on.bytes[ANSWER], on.transport.read(STATUS, 4)]).toEqual([0, DRIVER_OK]);
+  device.close?.();
+});
+
 it('a file that is no disk is refused', () => {
   const path = join(work, 'odd');
   writeFileSync(path, 'x');

@@ -1,6 +1,7 @@
 'use strict';
 // Many rounds of one kind, given as the argument with their number; then nothing more may be held than before.
 const fs = require('node:fs');
+const { Worker, isMainThread } = require('node:worker_threads');
 const kernel = require('./kernel.cjs')();
 const guest = require('./guest.cjs');
 const { holdings, mappings, settled } = require('./holdings.cjs');
@@ -52,6 +53,11 @@ const kinds = {
     guest.closeGuest(kernel, open);
     await run;
   },
+  // The page that structs are handed over in belongs to the thread.
+  workers: () =>
+    new Promise((resolve, reject) => {
+      new Worker(__filename, { workerData: 'ioctl' }).on('error', reject).on('exit', resolve);
+    }),
   failures: () => {
     kernel.memfdCreate('x'.repeat(300), 0);
     kernel.open('/nonexistent', 0, 0);
@@ -80,7 +86,14 @@ async function main() {
   console.log('none');
 }
 
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+if (isMainThread) {
+  main().catch((error) => {
+    console.error(error);
+    process.exit(1);
+  });
+} else {
+  const fd = ok(kernel.open('/dev/null', 0, 0), 'open');
+  // No driver's: the struct goes to the kernel and back.
+  if (kernel.ioctl(fd, 0xc0080000, new Uint8Array(8)) >= 0) throw new Error('/dev/null knows this request');
+  kernel.close(fd);
+}

@@ -12,7 +12,7 @@ import {
   kvm_sev_launch_measure,
   kvm_sev_launch_secret,
 } from '../../../../lib/uapi/index.ts';
-import { ALL, DATA, DATA_PAGES, ID, PAGE, SevWorld, sevGuest } from './world.ts';
+import { ALL, BEFORE_INIT, beforeInit, DATA, DATA_PAGES, ID, PAGE, SevWorld, sevGuest } from './world.ts';
 
 const halted = expect.objectContaining({ name: 'KVM_EXIT_HLT' });
 const nothing = (): void => {};
@@ -213,6 +213,10 @@ describe('an SEV launch', () => {
     const memory = closed.anonymous(PAGE);
     const debug = kvm_sev_dbg.encode({ src_uaddr: memory.hva, dst_uaddr: memory.hva, len: 16 });
     expect(closed.command(ID.KVM_SEV_DBG_DECRYPT, debug)).toBe('EIO:7');
+  });
+
+  it('commands before INIT2', () => {
+    expect(beforeInit(new SevWorld('sev'))).toEqual(BEFORE_INIT);
   });
 
   it('the checks of INIT2, START and UPDATE_DATA', () => {

@@ -3,8 +3,20 @@ import { describe, expect, it } from 'vitest';
 import { GHCB_GPA } from '../../../../lib/guest/index.ts';
 import { SNP_PAGE, SnpLaunchDigest } from '../../../../lib/measure/index.ts';
 import { simulate } from '../../../../lib/sim/simulate.ts';
-import { KVM_SEV, kvm_sev_init } from '../../../../lib/uapi/index.ts';
-import { DATA, DATA_PAGES, ID, LOW, PAGE, SevWorld, SNP_POLICY, snpGuest, TYPE } from './world.ts';
+import { KVM_SEV, kvm_sev_init, kvm_sev_snp_launch_update } from '../../../../lib/uapi/index.ts';
+import {
+  BEFORE_INIT,
+  beforeInit,
+  DATA,
+  DATA_PAGES,
+  ID,
+  LOW,
+  PAGE,
+  SevWorld,
+  SNP_POLICY,
+  snpGuest,
+  TYPE,
+} from './world.ts';
 
 const halted = expect.objectContaining({ name: 'KVM_EXIT_HLT' });
 const NORMAL = TYPE.KVM_SEV_SNP_PAGE_TYPE_NORMAL;
@@ -188,6 +200,10 @@ describe('an SEV-SNP launch', () => {
     expect(stranger.command(ID.KVM_SEV_SNP_LAUNCH_START, start, stranger.kvm.fd)).toBe('ENOTTY');
   });
 
+  it('commands of plain SEV before INIT2', () => {
+    expect(beforeInit(new SevWorld('sev-snp'))).toEqual(BEFORE_INIT);
+  });
+
   it('the checks of UPDATE', () => {
     const { world, vm, staging } = snpGuest(nothing);
     const one = { gfn_start: 0x10, uaddr: staging.hva, len: PAGE, type: NORMAL };
@@ -227,6 +243,27 @@ describe('an SEV-SNP launch', () => {
     vm.setPrivate(DATA + 4 * PAGE, 16 * PAGE);
     const end = { gfn_start: DATA / PAGE + DATA_PAGES - 1, uaddr: staging.hva, len: 3 * PAGE, type: NORMAL };
     expect(world.snpUpdate(end)).toMatchObject({ outcome: 'ok', left: { len: 2 * PAGE } });
+  });
+
+  it('the code of the firmware is told when the first page fails, and never else', () => {
+    const { world, staging } = snpGuest(nothing);
+    const before = 0x77;
+    const update = (pages: number, type: number) => {
+      const area = { gfn_start: 0x40, uaddr: staging.hva, len: pages * PAGE, type };
+      return world.told(ID.KVM_SEV_SNP_LAUNCH_UPDATE, kvm_sev_snp_launch_update.encode(area), before);
+    };
+    const claims = new Uint8Array(PAGE);
+    const view = new DataView(claims.buffer);
+    view.setUint32(0, 1, true);
+    view.setUint32(0x10, 1, true);
+    view.setUint32(0x10 + 0x24, 0xffff_ffff, true);
+    staging.write(0, claims);
+    expect(update(1, TYPE.KVM_SEV_SNP_PAGE_TYPE_CPUID)).toEqual({ outcome: 'EIO:22', error: 22 });
+    // The first is right now, and the second is not: the kernel reports success and leaves `error` alone.
+    staging.write(PAGE, claims);
+    expect(update(2, TYPE.KVM_SEV_SNP_PAGE_TYPE_CPUID)).toEqual({ outcome: 'ok', error: before });
+    // KVM refuses the page itself, which it has now: the firmware said nothing.
+    expect(update(1, NORMAL)).toEqual({ outcome: 'EIO', error: 0 });
   });
 
   it('a CPUID page that claims too much comes back corrected', () => {

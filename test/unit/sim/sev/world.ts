@@ -35,6 +35,27 @@ export const ALL = { technologies: ['sw-protected', 'sev', 'sev-es', 'sev-snp', 
 
 type Write = Parameters<typeof program<'x64'>>[1];
 
+/** The commands of plain SEV on a VM before its initialisation: three have no handler, and one handler has an errno of its own. */
+export function beforeInit(world: SevWorld): [name: string, outcome: Outcome][] {
+  const later = new Set<number>([ID.KVM_SEV_INIT, ID.KVM_SEV_ES_INIT, ID.KVM_SEV_INIT2]);
+  return Object.entries(ID)
+    .filter(([, id]) => id < ID.KVM_SEV_SNP_LAUNCH_START && !later.has(id))
+    .map(([name, id]) => [name.replace('KVM_SEV_', ''), world.command(id)]);
+}
+
+/** What `beforeInit` must give, by arch/x86/kvm/svm/sev.c of 7.3.4. */
+export const BEFORE_INIT: readonly (readonly [string, Outcome])[] = [
+  ...['LAUNCH_START', 'LAUNCH_UPDATE_DATA', 'LAUNCH_UPDATE_VMSA', 'LAUNCH_SECRET', 'LAUNCH_MEASURE', 'LAUNCH_FINISH'],
+  ...['SEND_START', 'SEND_UPDATE_DATA', 'SEND_UPDATE_VMSA', 'SEND_FINISH'],
+  ...['RECEIVE_START', 'RECEIVE_UPDATE_DATA', 'RECEIVE_UPDATE_VMSA', 'RECEIVE_FINISH', 'GUEST_STATUS'],
+  ...['DBG_DECRYPT', 'DBG_ENCRYPT', 'CERT_EXPORT', 'GET_ATTESTATION_REPORT', 'SEND_CANCEL'],
+].map((name) => [
+  name,
+  ['SEND_UPDATE_VMSA', 'RECEIVE_UPDATE_VMSA', 'CERT_EXPORT', 'RECEIVE_UPDATE_DATA'].includes(name)
+    ? 'EINVAL'
+    : 'ENOTTY',
+]);
+
 /** What a command came to: `ok`, or the errno, with the firmware's code behind a colon. */
 export type Outcome = string;
 
@@ -59,7 +80,17 @@ export class SevWorld {
 
   /** One command on the VM; `data` is its struct, which is written back. */
   command(id: number, data: Uint8Array = new Uint8Array(64), fd = this.fd, vm = this.vm): Outcome {
-    const bytes = kvm_sev_cmd.encode({ id, sev_fd: fd });
+    return this.told(id, data, 0, fd, vm).outcome;
+  }
+
+  /** As `command`, with what its `error` held before, and what it holds afterwards. */
+  told(id: number, data: Uint8Array, error: number, fd = this.fd, vm = this.vm): { outcome: Outcome; error: number } {
+    const bytes = kvm_sev_cmd.encode({ id, sev_fd: fd, error });
+    const outcome = this.#attempt(vm, bytes, data);
+    return { outcome, error: kvm_sev_cmd.decode(bytes).error };
+  }
+
+  #attempt(vm: Vm, bytes: Uint8Array, data: Uint8Array): Outcome {
     try {
       vm.ioctl(KVM_MEMORY_ENCRYPT_OP, bytes, [[8, data]]);
     } catch (error) {
