@@ -22,7 +22,7 @@ export {
 export { REPORT, reportDevice } from './devices/report.ts';
 export { RTC, rtc } from './devices/rtc.ts';
 export { COM1, Serial, type SerialOptions } from './devices/serial.ts';
-export { type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
+export { DiskError, type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
 export { type VirtioConsole, virtioConsole } from './devices/virtio-console.ts';
 export { type VirtioDevice, VirtioMmio } from './devices/virtio-mmio.ts';
 export { Virtqueue } from './devices/virtqueue.ts';

@@ -6,6 +6,7 @@ import { parseKernel } from '../../machine/boot/linux.ts';
 import { NotBootableError } from '../../machine/boot/not-a-kernel.ts';
 import { openPc, type Pc } from '../../machine/boot/pc.ts';
 import { describeEnd } from '../../machine/describe.ts';
+import { DiskError } from '../../machine/devices/virtio-block.ts';
 import type { ExitStatistics } from '../../machine/statistics.ts';
 import type { MachineEnd } from '../../machine/words.ts';
 import { EXIT } from '../exit-status.ts';
@@ -156,6 +157,7 @@ async function bootOrSay(session: Session, options: BootOptions): Promise<number
   try {
     return await boot(session, options);
   } catch (error) {
+    if (error instanceof DiskError) throw new RangeError(`--disk: ${error.message}`, { cause: error });
     if (!(error instanceof NotBootableError)) throw error;
     throw new RangeError(`--kernel ${options.kernel}: ${error.message}`, { cause: error });
   }
@@ -168,7 +170,11 @@ export function addBoot(program: Command): void {
     .requiredOption('--kernel <file>', 'a bzImage, or a vmlinux (by PVH where it has it)')
     .option('--initrd <file>', 'an initramfs')
     .option('--append <text>', "added to the kernel's command line")
-    .option('--memory <bytes>', 'K, M and G are understood', parseSize, 256 * 2 ** 20)
+    .addOption(
+      new Option('--memory <bytes>', 'K, M and G are understood')
+        .argParser(parseSize)
+        .default(256 * 2 ** 20, '256M'),
+    )
     .option('--cpus <n>', 'virtual processors', parseCpus, 1)
     .option('--disk <file[:ro]>', 'a raw file as /dev/vda, the next as /dev/vdb; may be repeated', collect, [])
     .option('--private', 'an SW-protected VM: what the loader did not write is private')
