@@ -1,6 +1,6 @@
 /** `privmem boot`: boots Linux on the project's own machine layer. */
 import { readFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CpuidPolicy } from '../../machine/boot/cpuid.ts';
 import { parseKernel } from '../../machine/boot/linux.ts';
 import { NotBootableError } from '../../machine/boot/not-a-kernel.ts';
@@ -12,8 +12,7 @@ import type { MachineEnd } from '../../machine/words.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
 import { openConsole } from '../terminal.ts';
-import { parseSize } from './lifecycle.ts';
-import { parseDuration } from './vm.ts';
+import { parseCount, parseDuration, parseSize } from '../units.ts';
 
 interface BootOptions extends CommonOptions {
   readonly kernel: string;
@@ -42,11 +41,6 @@ Examples:
   privmem vm --kernel 7.3 -- npx privmem boot --kernel bzImage --private`;
 
 const BASE_COMMAND_LINE = 'console=ttyS0 panic=-1';
-
-function parseCpus(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('a positive number');
-  return Number(text);
-}
 
 function readFile(option: string, path: string): Uint8Array {
   try {
@@ -120,7 +114,7 @@ async function boot(session: Session, options: BootOptions): Promise<number> {
   const kernel = parseKernel(readFile('kernel', options.kernel));
   const initrd = options.initrd === undefined ? undefined : readFile('initrd', options.initrd);
   const commandLine = [BASE_COMMAND_LINE, options.append].filter(Boolean).join(' ');
-  const { sys } = session.selectKernel({ backend: 'kvm', arch: 'x64' });
+  const sys = session.realKernel('x64');
   const { memory, cpus, cpuid, protocol } = options;
   const pc = openPc(sys, {
     disks: options.disk.map(diskOf),
@@ -171,11 +165,9 @@ export function addBoot(program: Command): void {
     .option('--initrd <file>', 'an initramfs')
     .option('--append <text>', "added to the kernel's command line")
     .addOption(
-      new Option('--memory <bytes>', 'K, M and G are understood')
-        .argParser(parseSize)
-        .default(256 * 2 ** 20, '256M'),
+      new Option('--memory <bytes>', 'K, M and G are understood').argParser(parseSize).default(256 * 2 ** 20, '256M'),
     )
-    .option('--cpus <n>', 'virtual processors', parseCpus, 1)
+    .option('--cpus <n>', 'virtual processors', parseCount, 1)
     .option('--disk <file[:ro]>', 'a raw file as /dev/vda, the next as /dev/vdb; may be repeated', collect, [])
     .option('--private', 'an SW-protected VM: what the loader did not write is private')
     .addOption(

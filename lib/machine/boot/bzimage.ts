@@ -70,7 +70,10 @@ export function parseBzImage(file: Uint8Array): BzImage | undefined {
   }
   const sectors = file[HEADER.setup_sects] || OLDEST_SETUP_SECTS;
   const start = (sectors + 1) * SECTOR;
-  const least = Math.max(start + ENTRY_64 + 1, start + view.getUint32(HEADER.syssize, true) * PARAGRAPH - (PARAGRAPH - 1));
+  const least = Math.max(
+    start + ENTRY_64 + 1,
+    start + view.getUint32(HEADER.syssize, true) * PARAGRAPH - (PARAGRAPH - 1),
+  );
   if (file.length < least) {
     throw new NotBootableError(
       `the file is cut short: it has ${file.length} bytes, its header speaks of ${least} at least`,

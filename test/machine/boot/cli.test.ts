@@ -44,7 +44,9 @@ describe('bad input', () => {
     expect(refused('--kernel', path, '--protocol', 'PVH')).toMatch(/no PVH entry/);
     expect(refused('--kernel', path, '--memory', 'lots')).toMatch(/a number of bytes/);
     writeFileSync(join(work, 'odd'), 'x');
-    expect(refused('--kernel', path, '--disk', join(work, 'odd'))).toMatch(/--disk: .*odd: 1 bytes are no whole number/);
+    expect(refused('--kernel', path, '--disk', join(work, 'odd'))).toMatch(
+      /--disk: .*odd: 1 bytes are no whole number/,
+    );
     expect(refused('--kernel', path, '--disk', '/no/such')).toMatch(/--disk: ENOENT.*\/no\/such/);
   });
 
