@@ -1,11 +1,13 @@
 /** `privmem/machine`: what a VMM is made of, on any kernel. */
 export { type CpuidOptions, type CpuidPolicy, cpuidFor } from './boot/cpuid.ts';
+export type { IrqchipMode } from './boot/interrupts.ts';
 export { type KernelImage, type Loaded, type LoadOptions, loadLinux, parseKernel } from './boot/linux.ts';
 export { NotBootableError } from './boot/not-a-kernel.ts';
 export { openPc, type Pc, type PcOptions } from './boot/pc.ts';
 export { Bus, DeviceError } from './bus.ts';
 export type { Conversion, ConversionPolicy } from './conversions.ts';
 export { describeEnd } from './describe.ts';
+export { IOAPIC_PINS, Ioapic, type IoapicOptions } from './devices/ioapic.ts';
 export {
   acpiPm,
   DEBUG_EXIT,

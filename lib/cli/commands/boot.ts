@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { CpuidPolicy } from '../../machine/boot/cpuid.ts';
+import type { IrqchipMode } from '../../machine/boot/interrupts.ts';
 import { parseKernel } from '../../machine/boot/linux.ts';
 import { NotBootableError } from '../../machine/boot/not-a-kernel.ts';
 import { openPc, type Pc } from '../../machine/boot/pc.ts';
@@ -23,6 +24,7 @@ interface BootOptions extends CommonOptions {
   readonly cpus: number;
   readonly private?: boolean;
   readonly cpuid: CpuidPolicy;
+  readonly irqchip: IrqchipMode;
   readonly protocol: 'auto' | '64-bit' | 'PVH';
   readonly timeout?: number;
   readonly stats?: boolean;
@@ -115,10 +117,10 @@ async function boot(session: Session, options: BootOptions): Promise<number> {
   const initrd = options.initrd === undefined ? undefined : readFile('initrd', options.initrd);
   const commandLine = [BASE_COMMAND_LINE, options.append].filter(Boolean).join(' ');
   const sys = session.realKernel('x64');
-  const { memory, cpus, cpuid, protocol } = options;
+  const { memory, cpus, cpuid, irqchip, protocol } = options;
   const pc = openPc(sys, {
     disks: options.disk.map(diskOf),
-    ...{ kernel, initrd, commandLine, memory, cpus, cpuid, protocol, private: options.private === true },
+    ...{ kernel, initrd, commandLine, memory, cpus, cpuid, irqchip, protocol, private: options.private === true },
     output: (bytes) => (session.json ? process.stderr : process.stdout).write(bytes),
   });
   if (options.private) {
@@ -177,6 +179,14 @@ export function addBoot(program: Command): void {
       )
         .choices(['minimal', 'modest', 'host'])
         .default('modest'),
+    )
+    .addOption(
+      new Option(
+        '--irqchip <where>',
+        'kernel: all in KVM; split: local APICs in KVM, IOAPIC here, no PIC, no interval timer',
+      )
+        .choices(['kernel', 'split'])
+        .default('kernel'),
     )
     .addOption(
       new Option('--protocol <entry>', 'how a vmlinux is entered').choices(['auto', '64-bit', 'PVH']).default('auto'),
