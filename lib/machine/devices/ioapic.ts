@@ -60,7 +60,7 @@ export class Ioapic implements Device {
   readonly #options: IoapicOptions;
   #select = 0;
   #id = 0;
-  #table = '';
+  #table = '[]';
 
   constructor(options: IoapicOptions) {
     this.#options = options;
