@@ -2,21 +2,33 @@
 /** The command line. Commands live in commands/, one file each. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { addBoot } from './commands/boot.ts';
-import { addCompare } from './commands/compare.ts';
-import { addConformance } from './commands/conformance.ts';
-import { addLifecycle } from './commands/lifecycle.ts';
-import { addProbe } from './commands/probe.ts';
-import { addTrace } from './commands/trace.ts';
-import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
+
+type Add = (program: Command) => void;
+
+/** In the order of the help. */
+const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
+  probe: async () => (await import('./commands/probe.ts')).addProbe,
+  lifecycle: async () => (await import('./commands/lifecycle.ts')).addLifecycle,
+  compare: async () => (await import('./commands/compare.ts')).addCompare,
+  conformance: async () => (await import('./commands/conformance.ts')).addConformance,
+  vm: async () => (await import('./commands/vm.ts')).addVm,
+  boot: async () => (await import('./commands/boot.ts')).addBoot,
+  trace: async () => (await import('./commands/trace.ts')).addTrace,
+};
+
+/** Only the command that is named: loading all takes many times as long, which counts most where processors are emulated. */
+function commandsFor(name: string | undefined): Promise<Add[]> {
+  const named = name === undefined || !Object.hasOwn(COMMANDS, name) ? undefined : COMMANDS[name];
+  return Promise.all((named === undefined ? Object.values(COMMANDS) : [named]).map((load) => load()));
+}
 
 function version(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 
-function build(): Command {
+async function build(): Promise<Command> {
   const program = new Command('privmem')
     .description('Drive KVM guest private memory: probe a host, carry out lifecycles, watch every system call.')
     .version(version())
@@ -27,13 +39,7 @@ function build(): Command {
       '\nExit status: 0 done and as expected; 1 an expectation failed; 2 wrong usage; 4 not supported here; 130 interrupted.',
     )
     .exitOverride();
-  addProbe(program);
-  addLifecycle(program);
-  addCompare(program);
-  addConformance(program);
-  addVm(program);
-  addBoot(program);
-  addTrace(program);
+  for (const add of await commandsFor(process.argv[2])) add(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }
@@ -47,7 +53,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  const program = build();
+  const program = await build();
   if (process.argv.length <= 2) program.help({ error: true });
   await program.parseAsync(process.argv);
 } catch (error) {

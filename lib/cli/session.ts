@@ -1,6 +1,8 @@
 /** What every command shares: the kernel it runs on, traces, output, interruption. */
 import { UnsupportedError } from '../kernel/errors.ts';
-import { type Backend, type Selection, type SelectOptions, selectKernel } from '../kernel/select.ts';
+import { realKernel } from '../kernel/native-kernel.ts';
+import type { Backend, Selection, SelectOptions } from '../kernel/select.ts';
+import type { Sys } from '../kernel/sys.ts';
 import type { TraceSink } from '../kernel/trace.ts';
 import { type FileSink, jsonFileSink, textSink } from '../kernel/trace-sinks.ts';
 import { EXIT } from './exit-status.ts';
@@ -53,11 +55,18 @@ export class Session {
   }
 
   /** `watch` gets every call, whether or not a trace is asked for. */
-  selectKernel(
+  async selectKernel(
     options: Omit<SelectOptions, 'trace'> & { readonly backend: Backend; readonly watch?: TraceSink | undefined },
-  ): Selection {
+  ): Promise<Selection> {
     const { watch, ...rest } = options;
+    // Half of all modules are the simulation: commands that run on this host's kernel alone start without it.
+    const { selectKernel } = await import('../kernel/select.ts');
     return selectKernel({ ...rest, trace: this.traceTo(watch) });
+  }
+
+  /** This host's kernel. UnsupportedError when it is of another architecture, or there is no addon. */
+  realKernel(arch?: Sys['kernel']['arch']): Sys {
+    return realKernel({ trace: this.traceTo(), arch });
   }
 
   /** A line for people: on stdout, or on stderr when stdout carries the JSON document. */

@@ -4,6 +4,7 @@
  */
 import { KVM_EXIT, KVM_INTERNAL_ERROR, KVM_RUN_EXIT_OFFSET, KVM_SYSTEM_EVENT, kvm_run } from '../uapi/index.ts';
 import {
+  kvm_run_eoi,
   kvm_run_fail_entry,
   kvm_run_hypercall,
   kvm_run_internal,
@@ -110,6 +111,13 @@ export interface SnpReqCertsExit {
   readonly pages: bigint;
 }
 
+/** The guest ended an interrupt that a split interrupt controller had routed as a level: the IOAPIC's pins with that vector may signal again. */
+export interface IoapicEoiExit {
+  readonly name: 'KVM_EXIT_IOAPIC_EOI';
+  readonly reason: number;
+  readonly vector: number;
+}
+
 /** The run was interrupted: by a kick, a time limit or a signal. No exit of the guest is lost: run again. */
 export interface IntrExit {
   readonly name: 'KVM_EXIT_INTR';
@@ -133,6 +141,7 @@ export type DecodedExit =
   | FailEntryExit
   | TdxExit
   | SnpReqCertsExit
+  | IoapicEoiExit
   | IntrExit;
 export type OtherExitName = Exclude<keyof typeof KVM_EXIT.value, DecodedExit['name']>;
 /** Tell them apart by `name`. */
@@ -148,6 +157,7 @@ const INTERNAL = kvm_run_internal.offsets;
 const EVENT = kvm_run_system_event.offsets;
 const ENTRY = kvm_run_fail_entry.offsets;
 const TDX = kvm_run_tdx.offsets;
+const EOI = kvm_run_eoi.offsets;
 const CERTS = kvm_run_snp_req_certs.offsets;
 const IO_OUT = 1;
 const MOST_WORDS = 16;
@@ -247,6 +257,8 @@ export function decodeExit(page: DataView): Exit {
         gpa: u64(page, CERTS.gpa),
         pages: page.getBigUint64(AT + CERTS.npages, true),
       };
+    case R.KVM_EXIT_IOAPIC_EOI:
+      return { name: 'KVM_EXIT_IOAPIC_EOI', reason, vector: page.getUint8(AT + EOI.vector) };
     case R.KVM_EXIT_INTR:
       return interrupted();
     default:

@@ -4,7 +4,6 @@
  */
 import { KernelError } from '../kernel/errors.ts';
 import {
-  KVM_CAP,
   KVM_MEMORY_ENCRYPT_OP,
   KVM_TDX,
   type kvm_cpuid_entry2,
@@ -59,7 +58,7 @@ export class Tdx {
 
   /** KVM_CAP_SPLIT_IRQCHIP, without which a trust domain has no vCPUs. */
   splitIrqchip(): void {
-    this.vm.enableCap(KVM_CAP.value.KVM_CAP_SPLIT_IRQCHIP, [IRQCHIP_PINS]);
+    this.vm.createSplitIrqchip(IRQCHIP_PINS);
   }
 
   /** KVM_TDX_INIT_VM, before the first vCPU. CPUID leaves: those that are configured; 0x80000008 says the guest's address width. */

@@ -16,24 +16,30 @@ import {
   KVM_IOEVENTFD,
   KVM_IOEVENTFD_FLAG,
   KVM_IRQ_LINE,
+  KVM_IRQ_ROUTING,
   KVM_IRQFD,
   KVM_IRQFD_FLAG,
   KVM_MEM,
   KVM_MEMORY_ATTRIBUTE,
   KVM_PIT_CONFIG,
   KVM_REGISTER_COALESCED_MMIO,
+  KVM_SET_GSI_ROUTING,
   KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_MEMORY_ATTRIBUTES,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
   KVM_SET_USER_MEMORY_REGION2,
+  KVM_SIGNAL_MSI,
   kvm_coalesced_mmio_zone,
   kvm_create_guest_memfd,
   kvm_enable_cap,
   kvm_ioeventfd,
   kvm_irq_level,
+  kvm_irq_routing,
+  kvm_irq_routing_msi,
   kvm_irqfd,
   kvm_memory_attributes,
+  kvm_msi,
   kvm_pit_config,
   kvm_userspace_memory_region,
   kvm_userspace_memory_region2,
@@ -162,6 +168,30 @@ export class Vm extends Descriptor {
     this.ioctl(KVM_CREATE_IRQCHIP);
   }
 
+  /**
+   * x86: KVM_CAP_SPLIT_IRQCHIP: local APICs in the kernel; PIC and IOAPIC, if any, are the caller's. The end of interrupts that are routed as levels
+   * to one of the first `pins` GSIs is an exit, KVM_EXIT_IOAPIC_EOI. Before any vCPU; EEXIST after it, or when there are controllers already.
+   */
+  createSplitIrqchip(pins: number): void {
+    this.enableCap(KVM_CAP.value.KVM_CAP_SPLIT_IRQCHIP, [pins]);
+  }
+
+  /** KVM_SIGNAL_MSI: a message to the local APICs. Returns how many took it; 0 or less when the guest blocked it. EINVAL without in-kernel local APICs. */
+  signalMsi({ address, data }: Msi): number {
+    return this.ioctl(KVM_SIGNAL_MSI, kvm_msi.encode({ address_lo: address, data }));
+  }
+
+  /** KVM_SET_GSI_ROUTING: the message of each GSI, in place of the table that there was. */
+  setMsiRoutes(routes: readonly MsiRoute[]): void {
+    const { KVM_IRQ_ROUTING_MSI: type } = KVM_IRQ_ROUTING.value;
+    const entries = routes.map(({ gsi, address, data }) => ({
+      gsi,
+      type,
+      u: kvm_irq_routing_msi.encode({ address_lo: address, data }),
+    }));
+    this.ioctl(KVM_SET_GSI_ROUTING, kvm_irq_routing.encode({ nr: entries.length }, entries));
+  }
+
   /** x86, Intel: KVM_SET_TSS_ADDR: three pages below 4 GiB that no slot covers. */
   setTssAddr(gpa: number): void {
     this.ioctl(KVM_SET_TSS_ADDR, gpa);
@@ -214,6 +244,16 @@ export class Vm extends Descriptor {
     const zone = { addr: address, size, pio: bus === 'port' ? 1 : 0 };
     this.ioctl(KVM_REGISTER_COALESCED_MMIO, kvm_coalesced_mmio_zone.encode(zone));
   }
+}
+
+/** A message-signalled interrupt: the lower half of its address, and its data. */
+export interface Msi {
+  readonly address: number;
+  readonly data: number;
+}
+
+export interface MsiRoute extends Msi {
+  readonly gsi: number;
 }
 
 /** Where an ioeventfd listens. */

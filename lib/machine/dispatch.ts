@@ -15,6 +15,9 @@ export interface DispatchOptions {
   readonly holes?: 'ignore' | 'end';
 }
 
+/** Where the end of an interrupt goes: a split machine's IOAPIC. */
+export type EndOfInterrupt = (vector: number) => void;
+
 const { KVM_SYSTEM_EVENT_SHUTDOWN, KVM_SYSTEM_EVENT_RESET } = KVM_SYSTEM_EVENT.value;
 const EMULATION = 1;
 const INSTRUCTION_BYTES = 1n;
@@ -26,6 +29,7 @@ export class Dispatcher {
   readonly #statistics: Statistics;
   readonly #endAtPorts: boolean;
   readonly #endAtHoles: boolean;
+  endOfInterrupt: EndOfInterrupt | undefined;
 
   constructor(
     ports: Bus,
@@ -66,6 +70,9 @@ export class Dispatcher {
         return this.#mmio(vcpu, exit);
       case 'KVM_EXIT_HYPERCALL':
         vcpu.answer(this.#converter.hypercall(id, exit));
+        return undefined;
+      case 'KVM_EXIT_IOAPIC_EOI':
+        this.endOfInterrupt?.(exit.vector);
         return undefined;
       case 'KVM_EXIT_HLT':
         return 'halt';

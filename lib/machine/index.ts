@@ -1,11 +1,13 @@
 /** `privmem/machine`: what a VMM is made of, on any kernel. */
 export { type CpuidOptions, type CpuidPolicy, cpuidFor } from './boot/cpuid.ts';
+export type { IrqchipMode } from './boot/interrupts.ts';
 export { type KernelImage, type Loaded, type LoadOptions, loadLinux, parseKernel } from './boot/linux.ts';
 export { NotBootableError } from './boot/not-a-kernel.ts';
 export { openPc, type Pc, type PcOptions } from './boot/pc.ts';
 export { Bus, DeviceError } from './bus.ts';
 export type { Conversion, ConversionPolicy } from './conversions.ts';
 export { describeEnd } from './describe.ts';
+export { IOAPIC_PINS, Ioapic, type IoapicOptions } from './devices/ioapic.ts';
 export {
   acpiPm,
   DEBUG_EXIT,
@@ -22,7 +24,7 @@ export {
 export { REPORT, reportDevice } from './devices/report.ts';
 export { RTC, rtc } from './devices/rtc.ts';
 export { COM1, Serial, type SerialOptions } from './devices/serial.ts';
-export { type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
+export { DiskError, type VirtioBlockOptions, virtioBlock } from './devices/virtio-block.ts';
 export { type VirtioConsole, virtioConsole } from './devices/virtio-console.ts';
 export { type VirtioDevice, VirtioMmio } from './devices/virtio-mmio.ts';
 export { Virtqueue } from './devices/virtqueue.ts';

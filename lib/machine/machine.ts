@@ -10,7 +10,7 @@ import type { IoeventfdPlace, Vm } from '../kvm/vm.ts';
 import { Bus, DeviceError } from './bus.ts';
 import { CoalescedRing } from './coalesced.ts';
 import { type Conversion, Converter } from './conversions.ts';
-import { Dispatcher } from './dispatch.ts';
+import { Dispatcher, type EndOfInterrupt } from './dispatch.ts';
 import { Doorbells } from './doorbell.ts';
 import { Gate } from './gate.ts';
 import { channels, type MachineEvents, type MachineOptions, type MachineRunOptions } from './machine-words.ts';
@@ -89,6 +89,11 @@ export class Machine extends EventEmitter<MachineEvents> implements Power {
     const remove = this.#doorbells.add(place, ring);
     if (this.#running) this.#doorbells.start();
     return remove;
+  }
+
+  /** KVM_EXIT_IOAPIC_EOI: `end` is called with the vector whenever the guest ends an interrupt that was routed as a level (KVM_CAP_SPLIT_IRQCHIP). */
+  onEndOfInterrupt(end: EndOfInterrupt): void {
+    this.#dispatcher.endOfInterrupt = end;
   }
 
   /** KVM_REGISTER_COALESCED_MMIO: writes there reach their device before the next exit does, in order, and end KVM_RUN only when 169 are kept. */

@@ -24,6 +24,9 @@ export interface TestMachine {
 
 export interface TestMachineOptions extends Partial<Omit<MachineOptions, 'vm' | 'vcpus'>> {
   readonly type?: number;
+  /** A VM and its memory that are there already; `memory` is what the machine converts. */
+  readonly vm?: Machine['vm'];
+  readonly guestMemory?: GuestMemory;
   readonly prepare?: (parts: { readonly vm: Machine['vm']; readonly memory: GuestMemory }) => void;
 }
 
@@ -31,10 +34,15 @@ export interface TestMachineOptions extends Partial<Omit<MachineOptions, 'vm' | 
 export function testMachine(
   kvm: Kvm,
   programs: readonly Write[],
-  { type = 0, prepare, ...options }: TestMachineOptions = {},
+  {
+    type = 0,
+    prepare,
+    vm = kvm.createVm(type),
+    guestMemory = new GuestMemory(vm),
+    ...options
+  }: TestMachineOptions = {},
 ): TestMachine {
-  const vm = kvm.createVm(type);
-  const memory = new GuestMemory(vm);
+  const memory = guestMemory;
   memory.addRam({ name: 'ram', gpa: 0, size: RAM, shared: 'memfd' });
   prepare?.({ vm, memory });
   const vcpus = programs.map((write, id) => {

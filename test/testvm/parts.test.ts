@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { parseDuration } from '../../lib/cli/commands/vm.ts';
+import { parseDuration } from '../../lib/cli/units.ts';
 import { cacheDirectory } from '../../lib/testvm/cache.ts';
 import { cpio } from '../../lib/testvm/cpio.ts';
 import { guestEnvironment } from '../../lib/testvm/environment.ts';

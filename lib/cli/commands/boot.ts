@@ -1,18 +1,19 @@
 /** `privmem boot`: boots Linux on the project's own machine layer. */
 import { readFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CpuidPolicy } from '../../machine/boot/cpuid.ts';
+import type { IrqchipMode } from '../../machine/boot/interrupts.ts';
 import { parseKernel } from '../../machine/boot/linux.ts';
 import { NotBootableError } from '../../machine/boot/not-a-kernel.ts';
 import { openPc, type Pc } from '../../machine/boot/pc.ts';
 import { describeEnd } from '../../machine/describe.ts';
+import { DiskError } from '../../machine/devices/virtio-block.ts';
 import type { ExitStatistics } from '../../machine/statistics.ts';
 import type { MachineEnd } from '../../machine/words.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
 import { openConsole } from '../terminal.ts';
-import { parseSize } from './lifecycle.ts';
-import { parseDuration } from './vm.ts';
+import { parseCount, parseDuration, parseSize } from '../units.ts';
 
 interface BootOptions extends CommonOptions {
   readonly kernel: string;
@@ -23,14 +24,17 @@ interface BootOptions extends CommonOptions {
   readonly cpus: number;
   readonly private?: boolean;
   readonly cpuid: CpuidPolicy;
+  readonly irqchip: IrqchipMode;
+  readonly console: keyof typeof CONSOLE_NAMES;
   readonly protocol: 'auto' | '64-bit' | 'PVH';
   readonly timeout?: number;
   readonly stats?: boolean;
 }
 
 const HELP = `
-The console is the guest's first serial port: stdout, and stdin of this process. On a terminal every key goes to the guest; Ctrl-A x leaves.
-The kernel is a bzImage or a vmlinux for x86-64. Its command line begins with "console=ttyS0 panic=-1"; --append adds to it.
+The console is stdout and stdin of this process. On a terminal every key goes to the guest; Ctrl-A x leaves. With --console virtio it is hvc0, and
+what the guest writes to its first serial port goes to stderr.
+The kernel is a bzImage or a vmlinux for x86-64. Its command line begins with "console=ttyS0 panic=-1" (hvc0); --append adds to it.
 
 Exit status: 0 the guest switched itself off, or wrote 0 to the debug exit port (0xf4); 1 it ended otherwise (reset, panic, triple fault, …: said on
 stderr), or --timeout; 2 wrong usage, or FILE is no kernel; 4 no KVM here; 130 interrupted or left by Ctrl-A x.
@@ -40,12 +44,7 @@ Examples:
   privmem boot --kernel vmlinux --initrd initramfs.cpio.gz --append quiet --memory 512M --cpus 4
   privmem vm --kernel 7.3 -- npx privmem boot --kernel bzImage --private`;
 
-const BASE_COMMAND_LINE = 'console=ttyS0 panic=-1';
-
-function parseCpus(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('a positive number');
-  return Number(text);
-}
+const CONSOLE_NAMES = { serial: 'ttyS0', virtio: 'hvc0' } as const;
 
 function readFile(option: string, path: string): Uint8Array {
   try {
@@ -76,8 +75,9 @@ function limit(ms: number | undefined, stop: (reason: unknown) => void): () => v
 
 async function drive(session: Session, pc: Pc, timeout: number | undefined): Promise<MachineEnd> {
   const { machine, serial } = pc;
+  const guest = pc.console ?? serial;
   const console = openConsole({
-    input: (bytes) => serial.input(bytes),
+    input: (bytes) => guest.input(bytes),
     leave: () => machine.stop(new Interrupted()),
   });
   const done = limit(timeout, (reason) => machine.stop(reason));
@@ -118,13 +118,15 @@ const plain = (_key: string, value: unknown): unknown => {
 async function boot(session: Session, options: BootOptions): Promise<number> {
   const kernel = parseKernel(readFile('kernel', options.kernel));
   const initrd = options.initrd === undefined ? undefined : readFile('initrd', options.initrd);
-  const commandLine = [BASE_COMMAND_LINE, options.append].filter(Boolean).join(' ');
-  const { sys } = session.selectKernel({ backend: 'kvm', arch: 'x64' });
-  const { memory, cpus, cpuid, protocol } = options;
+  const commandLine = [`console=${CONSOLE_NAMES[options.console]} panic=-1`, options.append].filter(Boolean).join(' ');
+  const sys = session.realKernel('x64');
+  const { memory, cpus, cpuid, irqchip, protocol } = options;
+  const aside = (bytes: Uint8Array): unknown => process.stderr.write(bytes);
+  const output = session.json ? aside : (bytes: Uint8Array): unknown => process.stdout.write(bytes);
   const pc = openPc(sys, {
     disks: options.disk.map(diskOf),
-    ...{ kernel, initrd, commandLine, memory, cpus, cpuid, protocol, private: options.private === true },
-    output: (bytes) => (session.json ? process.stderr : process.stdout).write(bytes),
+    ...{ kernel, initrd, commandLine, memory, cpus, cpuid, irqchip, protocol, private: options.private === true },
+    ...(options.console === 'virtio' ? { output: aside, virtioOutput: output } : { output }),
   });
   if (options.private) {
     const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
@@ -156,6 +158,7 @@ async function bootOrSay(session: Session, options: BootOptions): Promise<number
   try {
     return await boot(session, options);
   } catch (error) {
+    if (error instanceof DiskError) throw new RangeError(`--disk: ${error.message}`, { cause: error });
     if (!(error instanceof NotBootableError)) throw error;
     throw new RangeError(`--kernel ${options.kernel}: ${error.message}`, { cause: error });
   }
@@ -168,9 +171,14 @@ export function addBoot(program: Command): void {
     .requiredOption('--kernel <file>', 'a bzImage, or a vmlinux (by PVH where it has it)')
     .option('--initrd <file>', 'an initramfs')
     .option('--append <text>', "added to the kernel's command line")
-    .option('--memory <bytes>', 'K, M and G are understood', parseSize, 256 * 2 ** 20)
-    .option('--cpus <n>', 'virtual processors', parseCpus, 1)
+    .addOption(
+      new Option('--memory <bytes>', 'K, M and G are understood').argParser(parseSize).default(256 * 2 ** 20, '256M'),
+    )
+    .option('--cpus <n>', 'virtual processors', parseCount, 1)
     .option('--disk <file[:ro]>', 'a raw file as /dev/vda, the next as /dev/vdb; may be repeated', collect, [])
+    .addOption(
+      new Option('--console <device>', 'serial: ttyS0; virtio: hvc0').choices(['serial', 'virtio']).default('serial'),
+    )
     .option('--private', 'an SW-protected VM: what the loader did not write is private')
     .addOption(
       new Option(
@@ -179,6 +187,14 @@ export function addBoot(program: Command): void {
       )
         .choices(['minimal', 'modest', 'host'])
         .default('modest'),
+    )
+    .addOption(
+      new Option(
+        '--irqchip <where>',
+        'kernel: all in KVM; split: local APICs in KVM, IOAPIC here, no PIC, no interval timer',
+      )
+        .choices(['kernel', 'split'])
+        .default('kernel'),
     )
     .addOption(
       new Option('--protocol <entry>', 'how a vmlinux is entered').choices(['auto', '64-bit', 'PVH']).default('auto'),

@@ -20,7 +20,7 @@ import {
 } from '../pretty-compare.ts';
 import { commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
-import { parseSize } from './lifecycle.ts';
+import { parseSize } from '../units.ts';
 
 const FORMATS = ['pretty', 'json', 'markdown', 'html'] as const;
 

@@ -70,7 +70,7 @@ async function carryOut(session: Session, options: ConformanceOptions, all: read
   if (chosen.length === 0) throw new RangeError(`no scenario matches ${options.filter.join(', ')}; see --list`);
   const simulate = options.release === undefined ? {} : { release: options.release };
   // Chosen here, once: the child must not choose anew when it is started again.
-  const { sys, why } = session.selectKernel({ backend: options.backend, obstacle: noKvm, simulate });
+  const { sys, why } = await session.selectKernel({ backend: options.backend, obstacle: noKvm, simulate });
   const { backend, release, arch } = sys.kernel;
   if (backend === 'kvm') {
     const lack = noKvm(sys);

@@ -1,5 +1,5 @@
 /** `privmem lifecycle`: carries out one lifecycle with a running guest. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { simulationOf } from '../../kernel/candidates.ts';
 import { type Backend, SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../../kernel/select.ts';
 import { DESIGNS } from '../../lifecycle/designs/index.ts';
@@ -14,6 +14,7 @@ import { EXIT } from '../exit-status.ts';
 import { CallLines, commandLine, ReportFile } from '../report-file.ts';
 import { type CommonOptions, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
+import { parseSize } from '../units.ts';
 
 interface LifecycleCommandOptions extends CommonOptions {
   readonly design?: string;
@@ -23,16 +24,6 @@ interface LifecycleCommandOptions extends CommonOptions {
   readonly release?: SimRelease;
   readonly arch?: SimArch;
   readonly report?: string;
-}
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
-
-/** `2M`, `64K`, `8192`: bytes. */
-export function parseSize(text: string): number {
-  const match = /^(\d+)([KMG]?)$/i.exec(text);
-  const unit = UNITS[(match?.[2] ?? '?').toUpperCase()];
-  if (match === null || unit === undefined) throw new InvalidArgumentError('a number of bytes, or one with K, M or G');
-  return Number(match[1]) * unit;
 }
 
 function outcomeText(session: Session, step: Step): string {
@@ -92,7 +83,7 @@ async function carryOut(session: Session, options: LifecycleCommandOptions): Pro
   const calls = page === undefined ? undefined : new CallLines();
   const design = options.design ?? defaultDesign(technology);
   const need = needOf(design, technology);
-  const { sys, why } = session.selectKernel({
+  const { sys, why } = await session.selectKernel({
     backend,
     obstacle: (real) => lifecycleObstacle(real, { design, technology }),
     arch: arch ?? (technology === 'pkvm' ? need.arch : undefined),

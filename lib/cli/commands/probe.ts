@@ -68,7 +68,7 @@ function show(session: Session, report: ProbeReport, all: boolean): void {
 
 function gather(session: Session): ProbeReport {
   try {
-    return probe(session.selectKernel({ backend: 'kvm' }).sys);
+    return probe(session.realKernel());
   } catch (error) {
     if (error instanceof UnsupportedError) return probeWithoutAddon(error);
     throw error;

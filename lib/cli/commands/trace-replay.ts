@@ -16,7 +16,7 @@ import { KVM_CAP, KVM_CHECK_EXTENSION } from '../../uapi/index.ts';
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
 import { pickRecording, showTexts } from '../trace-files.ts';
-import { parseSize } from './lifecycle.ts';
+import { parseSize } from '../units.ts';
 
 interface ReplayCommandOptions extends CommonOptions {
   readonly backend: Backend;
@@ -97,7 +97,7 @@ function document(report: ReplayReport, why: string): object {
 
 async function replay(session: Session, file: string, options: ReplayCommandOptions): Promise<number> {
   const recording = pickRecording(file, options.recording);
-  const { sys, why } = session.selectKernel({
+  const { sys, why } = await session.selectKernel({
     backend: options.backend,
     obstacle: () => obstacleOf(recording),
     simulate: machineOf(recording, options.release),

@@ -1,5 +1,5 @@
 /** `privmem vm`: boots a test kernel and runs a command in it. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { guestEnvironment } from '../../testvm/environment.ts';
 import { NotAKernelError } from '../../testvm/image.ts';
 import { runInKernel } from '../../testvm/run.ts';
@@ -8,7 +8,7 @@ import type { Accelerator, Outcome, TestArch, VmResult } from '../../testvm/word
 import { EXIT } from '../exit-status.ts';
 import { type CommonOptions, Interrupted, runInSession, type Session } from '../session.ts';
 import { formatTable } from '../table.ts';
-import { parseSize } from './lifecycle.ts';
+import { parseCount, parseDuration, parseSize } from '../units.ts';
 import { addBuildOptions, build, releases, type VmBuildOptions } from './vm-build.ts';
 
 interface VmCommandOptions extends CommonOptions, VmBuildOptions {
@@ -58,20 +58,6 @@ Examples:
   privmem vm --kernel arch/x86/boot/bzImage --timeout 60 -- npx vitest run test/kvm
   privmem vm --list
   privmem vm --build 7.3 --patch fix.patch --debug lockdep,kasan`;
-
-/** `90`, `90s`, `5m`, `1500ms`: milliseconds. */
-export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
-  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'];
-  const ms = Number(match?.[1]) * (unit ?? Number.NaN);
-  if (!(ms > 0)) throw new InvalidArgumentError('a number of seconds, or one with ms, s, m or h');
-  return ms;
-}
-
-function parseCount(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('a positive number');
-  return Number(text);
-}
 
 const collect = (value: string, all: readonly string[]): readonly string[] => [...all, value];
 

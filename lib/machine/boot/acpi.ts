@@ -64,6 +64,8 @@ export interface VirtioPlace {
   readonly gpa: number;
   readonly size: number;
   readonly gsi: number;
+  /** Default: edge. */
+  readonly trigger?: 'edge' | 'level';
 }
 
 export interface AcpiOptions {
@@ -71,6 +73,8 @@ export interface AcpiOptions {
   readonly at: number;
   readonly cpus: number;
   readonly virtio: readonly VirtioPlace[];
+  /** Whether there is a pair of 8259s. Default true. */
+  readonly pic?: boolean;
 }
 
 const ascii = (bytes: Uint8Array, at: number, text: string): void => {
@@ -108,11 +112,11 @@ function dsdt(virtio: readonly VirtioPlace[]): Uint8Array {
       ...named('_CRS', resources([io(COM1.port, COM1.size), isaIrq(COM1.irq)])),
     ]),
     ...device('RTC0', [...named('_HID', eisaId('PNP0B00')), ...named('_CRS', resources([io(RTC.port, RTC.size)]))]),
-    ...virtio.flatMap(({ gpa, size, gsi }, i) =>
+    ...virtio.flatMap(({ gpa, size, gsi, trigger }, i) =>
       device(`VIO${i.toString(16).toUpperCase()}`, [
         ...named('_HID', string('LNRO0005')),
         ...uid(i),
-        ...named('_CRS', resources([memory32(gpa, size), interrupt(gsi)])),
+        ...named('_CRS', resources([memory32(gpa, size), interrupt(gsi, trigger)])),
       ]),
     ),
   ];
@@ -153,17 +157,23 @@ function fadt(dsdtAt: number): Uint8Array {
   return table('FACP', 6, body);
 }
 
-function madt(cpus: number): Uint8Array {
+function madt(cpus: number, pic: boolean): Uint8Array {
   const word = (value: number): number[] => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
   const processors = Array.from({ length: cpus }, (_, id) => [0, 8, id, id, ...word(1)]);
   const ioapic = [1, 12, 0, 0, ...word(IOAPIC), ...word(0)];
   // The power interrupt is a level, active high, whatever ISA says.
   const override = [2, 10, 0, SCI, ...word(SCI), 0x0d, 0];
-  return table('APIC', 5, [...word(LOCAL_APIC), ...word(PCAT_COMPAT), ...processors.flat(), ...ioapic, ...override]);
+  return table('APIC', 5, [
+    ...word(LOCAL_APIC),
+    ...word(pic ? PCAT_COMPAT : 0),
+    ...processors.flat(),
+    ...ioapic,
+    ...override,
+  ]);
 }
 
 /** The tables as they go to `at`, where the RSDP comes first. */
-export function acpiTables({ at, cpus, virtio }: AcpiOptions): Uint8Array {
+export function acpiTables({ at, cpus, virtio, pic = true }: AcpiOptions): Uint8Array {
   const parts: Uint8Array[] = [];
   let end = at + 64;
   const place = (bytes: Uint8Array): number => {
@@ -172,7 +182,7 @@ export function acpiTables({ at, cpus, virtio }: AcpiOptions): Uint8Array {
     end += Math.ceil(bytes.length / 16) * 16;
     return gpa;
   };
-  const pointers = [fadt(place(dsdt(virtio))), madt(cpus)].map(place);
+  const pointers = [fadt(place(dsdt(virtio))), madt(cpus, pic)].map(place);
   const list64 = new Uint8Array(pointers.length * 8);
   pointers.forEach((gpa, i) => {
     viewOf(list64).setBigUint64(i * 8, BigInt(gpa), true);

@@ -64,5 +64,14 @@ export const memory32 = (base: number, size: number): number[] => [
   ...little(base, 4),
   ...little(size, 4),
 ];
-/** A global interrupt: edge, active high, exclusive. */
-export const interrupt = (gsi: number): number[] => [0x89, 6, 0, 0x03, 1, ...little(gsi, 4)];
+const CONSUMER = 0x01;
+const EDGE = 0x02;
+/** A global interrupt: active high, exclusive. */
+export const interrupt = (gsi: number, trigger: 'edge' | 'level' = 'edge'): number[] => [
+  0x89,
+  6,
+  0,
+  trigger === 'edge' ? CONSUMER | EDGE : CONSUMER,
+  1,
+  ...little(gsi, 4),
+];

@@ -5,6 +5,7 @@ import { NotBootableError, viewOf } from './not-a-kernel.ts';
 export const HEADER = {
   start: 0x1f1,
   setup_sects: 0x1f1,
+  syssize: 0x1f4,
   boot_flag: 0x1fe,
   jump: 0x200,
   magic: 0x202,
@@ -27,6 +28,8 @@ export const HEADER = {
 } as const;
 
 const SECTOR = 512;
+/** syssize counts in these; the last one need not be full. */
+const PARAGRAPH = 16;
 const BOOT_FLAG = 0xaa55;
 const OLDEST_SETUP_SECTS = 4;
 /** xloadflags. */
@@ -67,7 +70,15 @@ export function parseBzImage(file: Uint8Array): BzImage | undefined {
   }
   const sectors = file[HEADER.setup_sects] || OLDEST_SETUP_SECTS;
   const start = (sectors + 1) * SECTOR;
-  if (start + ENTRY_64 >= file.length) throw new NotBootableError('the file ends before the kernel: it is cut short');
+  const least = Math.max(
+    start + ENTRY_64 + 1,
+    start + view.getUint32(HEADER.syssize, true) * PARAGRAPH - (PARAGRAPH - 1),
+  );
+  if (file.length < least) {
+    throw new NotBootableError(
+      `the file is cut short: it has ${file.length} bytes, its header speaks of ${least} at least`,
+    );
+  }
   const end = HEADER.magic + (file[HEADER.jump + 1] ?? 0);
   const relocatable = file[HEADER.relocatable_kernel] !== 0;
   const preferred = Number(view.getBigUint64(HEADER.pref_address, true));

@@ -38,6 +38,8 @@ export interface LoadOptions {
   readonly memory: number;
   readonly cpus: number;
   readonly virtio: readonly VirtioPlace[];
+  /** Whether the machine has a pair of 8259s. Default true. */
+  readonly pic?: boolean;
   /** ELF kernels: `auto` takes PVH where the kernel has it. */
   readonly protocol?: 'auto' | '64-bit' | 'PVH';
 }
@@ -105,7 +107,7 @@ export function loadLinux(into: MachineMemory, options: LoadOptions): Loaded {
     put('initramfs', initrdPlace.gpa, initrd);
   }
   put('command line', COMMAND_LINE, text);
-  const acpi = acpiTables({ at: ACPI_TABLES, cpus, virtio });
+  const acpi = acpiTables({ at: ACPI_TABLES, cpus, virtio, pic: options.pic ?? true });
   if (acpi.length > ACPI_ROOM)
     throw new RangeError(`the ACPI tables have ${acpi.length} bytes, there is room for ${ACPI_ROOM}`);
   put('ACPI tables', ACPI_TABLES, acpi);

@@ -1,4 +1,4 @@
-/** A machine that Linux boots on: memory, vCPUs, in-kernel interrupt controllers and timer, and the devices of a small PC. */
+/** A machine that Linux boots on: memory, vCPUs, interrupt controllers, and the devices of a small PC. */
 import type { Sys } from '../../kernel/sys.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
@@ -22,13 +22,13 @@ import { COM1, Serial } from '../devices/serial.ts';
 import { type VirtioBlockOptions, virtioBlock } from '../devices/virtio-block.ts';
 import { type VirtioConsole, virtioConsole } from '../devices/virtio-console.ts';
 import { type VirtioDevice, VirtioMmio } from '../devices/virtio-mmio.ts';
-import { EdgeIrq, LevelIrq } from '../irq.ts';
 import { Machine } from '../machine.ts';
 import { GuestMemory } from '../memory/index.ts';
 import type { Device } from '../words.ts';
 import type { VirtioPlace } from './acpi.ts';
 import { type CpuidPolicy, cpuidFor } from './cpuid.ts';
 import { setEntry, setFirmwareState } from './entry.ts';
+import { createInterrupts, type Interrupts, type IrqchipMode } from './interrupts.ts';
 import { IDENTITY_MAP, ramRanges, TSS, VIRTIO_MMIO } from './layout.ts';
 import { type KernelImage, type Loaded, loadLinux } from './linux.ts';
 import { privateRest } from './private.ts';
@@ -46,6 +46,8 @@ export interface PcOptions {
   readonly disks?: readonly VirtioBlockOptions[];
   /** A second console, hvc0, by virtio: gets what the guest writes there. */
   readonly virtioOutput?: (bytes: Uint8Array) => void;
+  /** Default `kernel`. */
+  readonly irqchip?: IrqchipMode;
   /** Default `modest`. */
   readonly cpuid?: CpuidPolicy;
   readonly protocol?: 'auto' | '64-bit' | 'PVH';
@@ -85,13 +87,13 @@ export function openPc(sys: Sys, options: PcOptions): Pc {
     const vm = kvm.createVm(options.private ? KVM_X86_SW_PROTECTED_VM : KVM_X86_DEFAULT_VM);
     vm.setTssAddr(TSS);
     vm.setIdentityMapAddr(IDENTITY_MAP);
-    vm.createIrqchip();
-    vm.createPit();
+    const interrupts = createInterrupts(vm, options.irqchip ?? 'kernel');
     const memory = openMemory(vm, options);
     closers.push(() => memory.close());
     const vcpus = openVcpus(kvm, vm, options);
     const machine = new Machine({ vm, vcpus, memory, holes: 'ignore' });
-    const serial = new Serial({ output: options.output, irq: new LevelIrq(vm, COM1.irq) });
+    interrupts.attach(machine);
+    const serial = new Serial({ output: options.output, irq: interrupts.isa(COM1.irq) });
     attachPc(machine, serial);
     closers.push(() => serial.close());
     const console = options.virtioOutput === undefined ? undefined : virtioConsole(options.virtioOutput);
@@ -100,7 +102,8 @@ export function openPc(sys: Sys, options: PcOptions): Pc {
       for (const device of virtio) device.close?.();
     });
     for (const disk of options.disks ?? []) virtio.push(virtioBlock(disk));
-    const loaded = loadLinux(memory, { ...options, virtio: attachVirtio(machine, memory, virtio) });
+    const places = attachVirtio(machine, memory, interrupts, virtio);
+    const loaded = loadLinux(memory, { ...options, virtio: places, pic: interrupts.pic });
     const privateBytes = options.private ? privateRest(memory, loaded) : 0;
     const [boot] = vcpus;
     if (boot !== undefined) setEntry(boot, loaded.entry);
@@ -140,13 +143,19 @@ function openVcpus(kvm: Kvm, vm: Vm, options: PcOptions): Vcpu[] {
   });
 }
 
-/** By irqfd, each on an input of its own above those of ISA. */
-function attachVirtio(machine: Machine, memory: GuestMemory, devices: readonly VirtioDevice[]): VirtioPlace[] {
+/** Each on an input of its own above those of ISA. */
+function attachVirtio(
+  machine: Machine,
+  memory: GuestMemory,
+  interrupts: Interrupts,
+  devices: readonly VirtioDevice[],
+): VirtioPlace[] {
   if (devices.length > MOST_VIRTIO)
     throw new RangeError(`${MOST_VIRTIO} virtio devices at most, got ${devices.length}`);
   return devices.map((device, i) => {
-    const place = { gpa: VIRTIO_MMIO.base + i * VIRTIO_MMIO.step, size: VIRTIO_MMIO.size, gsi: FIRST_VIRTIO_GSI + i };
-    const transport = new VirtioMmio(device, memory, new EdgeIrq(machine.vm, place.gsi));
+    const gpa = VIRTIO_MMIO.base + i * VIRTIO_MMIO.step;
+    const place = { gpa, size: VIRTIO_MMIO.size, gsi: FIRST_VIRTIO_GSI + i, trigger: interrupts.virtioTrigger };
+    const transport = new VirtioMmio(device, memory, interrupts.virtio(place.gsi));
     machine.attach('memory', transport, { address: place.gpa, size: place.size });
     return place;
   });

@@ -24,14 +24,30 @@ export interface VirtioBlockOptions {
   readonly readonly?: boolean;
 }
 
-/** Opens the file; throws Node's error when it cannot. RangeError when it is no whole number of sectors of 512 bytes. */
-export function virtioBlock({ path, readonly = false }: VirtioBlockOptions): VirtioDevice {
-  const fd = openSync(path, readonly ? constants.O_RDONLY : constants.O_RDWR);
-  const { size } = fstatSync(fd);
-  if (size === 0 || size % SECTOR !== 0) {
-    closeSync(fd);
-    throw new RangeError(`${path}: ${size} bytes are no whole number of sectors of ${SECTOR}`);
+/** A file that cannot be a disk. `cause` is Node's error where it could not be opened. */
+export class DiskError extends RangeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'DiskError';
   }
+}
+
+function openDisk(path: string, flags: number): { readonly fd: number; readonly size: number } {
+  let fd: number;
+  try {
+    fd = openSync(path, flags);
+  } catch (error) {
+    throw new DiskError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+  const { size } = fstatSync(fd);
+  if (size > 0 && size % SECTOR === 0) return { fd, size };
+  closeSync(fd);
+  throw new DiskError(`${path}: ${size} bytes are no whole number of sectors of ${SECTOR}`);
+}
+
+/** Opens the file. DiskError when it cannot, or when it is no whole number of sectors of 512 bytes. */
+export function virtioBlock({ path, readonly = false }: VirtioBlockOptions): VirtioDevice {
+  const { fd, size } = openDisk(path, readonly ? constants.O_RDONLY : constants.O_RDWR);
   const config = new Uint8Array(CONFIG_SIZE);
   new DataView(config.buffer).setBigUint64(0, BigInt(size / SECTOR), true);
   let closed = false;

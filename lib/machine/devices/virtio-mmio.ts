@@ -81,10 +81,10 @@ export class VirtioMmio implements Device {
     return (this.#status & STATUS_DRIVER_OK) !== 0 && (this.#status & STATUS_NEEDS_RESET) === 0;
   }
 
-  /** Tells the driver that a queue has something for it. */
+  /** Tells the driver that a queue has something for it. The line is held until the driver acknowledges it; an edge is one more each time. */
   interrupt(): void {
     this.#interrupts |= INT_VRING;
-    this.#irq.pulse();
+    this.#irq.set(true);
   }
 
   #features(word: number): number {
@@ -149,6 +149,7 @@ export class VirtioMmio implements Device {
         return;
       case REG.INTERRUPT_ACK:
         this.#interrupts &= ~value;
+        if (this.#interrupts === 0) this.#irq.set(false);
         return;
       case REG.STATUS:
         if (value === 0) this.#reset();
@@ -174,6 +175,7 @@ export class VirtioMmio implements Device {
   #reset(): void {
     this.#status = 0;
     this.#interrupts = 0;
+    this.#irq.set(false);
     for (const queue of this.queues) queue.reset();
   }
 

@@ -1,15 +1,16 @@
 /** A guest-physical map: named regions, holes, ROM and aliases, and for each page which side it is on. */
-import { DisposedError, MemoryFaultError, StateError, UnsupportedError } from '../../kernel/errors.ts';
+import { DisposedError, StateError, UnsupportedError } from '../../kernel/errors.ts';
 import type { Vm } from '../../kvm/vm.ts';
 import { PAGE_SIZE } from '../../memory/mapping.ts';
-import { KVM_CAP, KVM_MEM } from '../../uapi/index.ts';
-import { openPrivate, openShared, type PrivateOptions, privateResident, sharedResident } from './backing.ts';
-import { GuestMemoryError } from './errors.ts';
+import { type AccessKind, type AccessStep, access } from './access.ts';
 import { Ledger, type LedgerView } from './ledger.ts';
 import { Listeners } from './listeners.ts';
+import { openAlias, openRam, openRom, romSize } from './open-region.ts';
+import type { AliasOptions, GuestMemoryOptions, RamOptions, RomOptions } from './options.ts';
 import { makePlan } from './plan.ts';
 import { isPages } from './ranges.ts';
 import { Region, RegionMap, type RegionParts } from './region.ts';
+import { residencyOf } from './residency.ts';
 import { type Converter, converterFor, hasAttributes } from './strategy.ts';
 import { carryOut, discardAt } from './transaction.ts';
 import type {
@@ -20,43 +21,8 @@ import type {
   MemoryEvents,
   Policy,
   Residency,
-  SharedBacking,
   Side,
 } from './words.ts';
-
-interface Place {
-  readonly name: string;
-  /** Bytes, a multiple of the page size. */
-  readonly gpa: number;
-}
-
-interface RamPlace extends Place {
-  readonly size: number;
-  readonly shared: SharedBacking;
-}
-
-/** Memory with a shared side only, or with both and an initial state that is said. */
-export type RamOptions = RamPlace &
-  ({ readonly private?: false; readonly initial?: 'shared' } | (PrivateOptions & { readonly initial: Side }));
-
-export interface RomOptions extends Place {
-  /** Rounded up to whole pages with zeros. */
-  readonly contents: Uint8Array;
-}
-
-export interface AliasOptions extends Place {
-  /** Name of the region that is shown. */
-  readonly of: string;
-  /** Offset into that region in bytes. Default 0. */
-  readonly offset?: number;
-  /** Default: to the end of that region. */
-  readonly size?: number;
-}
-
-export interface GuestMemoryOptions {
-  /** The first memslot id; each region takes the lowest free one from there on. Default 0. */
-  readonly firstSlot?: number;
-}
 
 export class GuestMemory {
   readonly vm: Vm;
@@ -103,70 +69,30 @@ export class GuestMemory {
    * nothing is left of the region. `initial` says which side every page starts on.
    */
   addRam(options: RamOptions): Region {
-    const { name, gpa, size, shared: backing } = options;
+    const { name, gpa, size } = options;
     this.#checkPlace(name, gpa, size);
     const wanted = options.private;
     const initial = wanted ? options.initial : 'shared';
     if (wanted && initial === undefined)
       throw new TypeError(`region ${name} has a private side: say its initial state`);
-    if (wanted && backing !== 'guest-memfd' && !hasAttributes(this.vm)) throw noPrivateSide(name);
-    const undo: (() => void)[] = [];
+    if (wanted && options.shared !== 'guest-memfd' && !hasAttributes(this.vm)) throw noPrivateSide(name);
+    const { parts, side } = openRam(this.vm, this.#freeSlot(), options);
+    const region = this.#add(parts, initial);
     try {
-      const flags = backing === 'guest-memfd' ? { mmap: true, initShared: initial === 'shared' } : {};
-      const opened = wanted ? openPrivate(this.vm, size, wanted, flags) : undefined;
-      if (opened?.owned) undo.push(() => opened.side.file.close());
-      const shared = openShared(this.vm.sys, name, size, backing, opened?.side);
-      undo.push(shared.close);
-      const slot = this.vm.addMemslot({
-        slot: this.#freeSlot(),
-        gpa,
-        size,
-        backing: shared.mapping,
-        ...(opened === undefined ? {} : { guestMemfd: opened.side.file, guestMemfdOffset: opened.side.offset }),
-      });
-      undo.push(() => slot.close());
-      const release = (): void => {
-        shared.close();
-        if (opened?.owned) opened.side.file.close();
-      };
-      const region = { name, kind: 'ram', gpa, size, slot, shared, sharedOffset: 0, release } as const;
-      const added = this.#add(opened === undefined ? region : { ...region, privateSide: opened.side }, initial);
-      undo.push(() => this.#forget(added));
-      // A page of a file is as the file was made; attributes start shared.
-      const side = shared.inPlace && !opened?.side.file.initShared ? 'private' : 'shared';
-      if (side !== initial) this.#converterOf().set(added, initial);
+      if (side !== initial) this.#converterOf().set(region, initial);
       this.#listeners.tell('populate', { gpa, size, side: initial, punched: false });
-      return added;
+      return region;
     } catch (error) {
-      for (const step of undo.reverse()) step();
+      this.#forget(region);
+      region.close();
       throw error;
     }
   }
 
   /** Memory that the guest can only read: its writes are MMIO exits. UnsupportedError where the VM has no read-only slots (protected state). */
-  addRom({ name, gpa, contents }: RomOptions): Region {
-    const size = Math.ceil(contents.length / PAGE_SIZE) * PAGE_SIZE;
-    this.#checkPlace(name, gpa, size);
-    if (this.vm.checkExtension(KVM_CAP.value.KVM_CAP_READONLY_MEM) === 0) {
-      throw new UnsupportedError(
-        `ROM ${name}`,
-        'KVM_CAP_READONLY_MEM is 0 for this VM: the state of its guest is protected',
-        'add RAM and write the contents into it',
-      );
-    }
-    const shared = openShared(this.vm.sys, name, size, 'memfd', undefined);
-    try {
-      shared.mapping.write(0, contents);
-      const flags = KVM_MEM.value.KVM_MEM_READONLY;
-      const slot = this.vm.addMemslot({ slot: this.#freeSlot(), gpa, size, backing: shared.mapping, flags });
-      return this.#add(
-        { name, kind: 'rom', gpa, size, slot, shared, sharedOffset: 0, release: shared.close },
-        'shared',
-      );
-    } catch (error) {
-      shared.close();
-      throw error;
-    }
+  addRom(options: RomOptions): Region {
+    this.#checkPlace(options.name, options.gpa, romSize(options));
+    return this.#add(openRom(this.vm, this.#freeSlot(), options), 'shared');
   }
 
   /**
@@ -182,28 +108,7 @@ export class GuestMemory {
         `alias ${name}: ${size} bytes at offset ${offset} are not whole pages of ${of.name} (${of.size} bytes)`,
       );
     }
-    const sharedOffset = of.sharedOffset + offset;
-    const flags = of.slot.flags & KVM_MEM.value.KVM_MEM_READONLY;
-    const slot = this.vm.addMemslot({
-      slot: this.#freeSlot(),
-      gpa,
-      size,
-      backing: of.shared.mapping,
-      backingOffset: sharedOffset,
-      flags,
-    });
-    const parts = {
-      name,
-      kind: 'alias',
-      gpa,
-      size,
-      slot,
-      shared: of.shared,
-      sharedOffset,
-      of,
-      release: () => {},
-    } as const;
-    return this.#add(parts, 'shared');
+    return this.#add(openAlias(this.vm, this.#freeSlot(), of, { name, gpa, offset, size }), 'shared');
   }
 
   /** Takes a region away: its slot, its backings, and its private attributes. RangeError while an alias shows it. */
@@ -292,23 +197,7 @@ export class GuestMemory {
   /** Bytes that each side holds in the range (default: everywhere). Aliases hold nothing of their own. */
   residency(range?: GuestRange): Residency {
     this.#assertOpen();
-    const sum = { private: 0, shared: 0 };
-    for (const region of this.regions) {
-      const from = Math.max(region.gpa, range?.gpa ?? 0);
-      const size = Math.min(region.end, range === undefined ? region.end : range.gpa + range.size) - from;
-      if (size <= 0 || region.kind === 'alias') continue;
-      const offset = from - region.gpa;
-      if (region.privateSide !== undefined && !region.shared.inPlace) {
-        sum.private += privateResident(region.privateSide, offset, size);
-        sum.shared += sharedResident(region.shared, offset, size);
-      } else if (region.shared.inPlace) {
-        // One file has both: whose a page is, the ledger says.
-        for (const run of this.#ledger.runs({ gpa: from, size })) {
-          sum[run.side] += sharedResident(region.shared, run.gpa - region.gpa, run.size);
-        }
-      } else sum.shared += sharedResident(region.shared, offset, size);
-    }
-    return sum;
+    return residencyOf(this.regions, this.#ledger, range);
   }
 
   /** Calls `listener` at every such event, in the order of registration, until the function that it returns is called. */
@@ -393,32 +282,9 @@ export class GuestMemory {
     }
   }
 
-  /** Walks the pieces of one region and one side. */
-  #access(
-    what: 'read' | 'write' | 'fill',
-    gpa: number,
-    length: number,
-    step: (region: Region, offset: number, done: number, size: number) => void,
-  ): void {
+  #access(what: AccessKind, gpa: number, length: number, step: AccessStep): void {
     this.#assertOpen();
-    if (!Number.isSafeInteger(gpa) || gpa < 0) throw new RangeError(`gpa must be an integer of at least 0, got ${gpa}`);
-    const action = `${what} of ${length} bytes at gpa 0x${gpa.toString(16)}`;
-    for (let done = 0; done < length; ) {
-      const at = gpa + done;
-      const region = this.#regions.at(at);
-      if (region === undefined) throw new GuestMemoryError(action, 'hole', at, done);
-      if (region.kind === 'rom' && what !== 'read') throw new GuestMemoryError(action, 'rom', at, done);
-      const [run] = this.#ledger.runs({ gpa: at, size: Math.min(length - done, region.end - at) });
-      if (run?.side !== 'shared') throw new GuestMemoryError(action, 'private-unreachable', at, done);
-      try {
-        step(region, region.sharedOffset + at - region.gpa, done, run.size);
-      } catch (error) {
-        if (!(error instanceof MemoryFaultError)) throw error;
-        const { bytesDone } = error.fault;
-        throw new GuestMemoryError(action, 'fault', at + bytesDone, done + bytesDone, { cause: error });
-      }
-      done += run.size;
-    }
+    access({ regions: this.#regions, ledger: this.#ledger }, what, gpa, length, step);
   }
 }
 

@@ -44,7 +44,14 @@ describe('bad input', () => {
     expect(refused('--kernel', path, '--protocol', 'PVH')).toMatch(/no PVH entry/);
     expect(refused('--kernel', path, '--memory', 'lots')).toMatch(/a number of bytes/);
     writeFileSync(join(work, 'odd'), 'x');
-    expect(refused('--kernel', path, '--disk', join(work, 'odd'))).toMatch(/no whole number of sectors/);
+    expect(refused('--kernel', path, '--disk', join(work, 'odd'))).toMatch(
+      /--disk: .*odd: 1 bytes are no whole number/,
+    );
+    expect(refused('--kernel', path, '--disk', '/no/such')).toMatch(/--disk: ENOENT.*\/no\/such/);
+  });
+
+  it('the help names sizes as they are written', () => {
+    expect(privmem('boot', '--help').stdout).toMatch(/--memory <bytes> .*\(default: 256M\)/);
   });
 });
 

@@ -51,6 +51,7 @@ function makeDisk(): string {
 }
 
 const DISK_SCRIPT = `mount -t ext2 /dev/vda /mnt && cat /mnt/hello && echo "$(uname -r)" > /mnt/new && cat /mnt/new && umount /mnt
+case "$(cat /proc/cmdline)" in *hvc0*) cat /proc/interrupts; echo -n 'your name? '; read name; echo "it is $name";; esac
 poweroff -f`;
 
 function makePlan(): Record<string, { args: string[]; dialogue: [string, string][] }> {
@@ -70,7 +71,19 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
       dialogue,
     },
     private: {
-      args: ['--kernel', image, '--initrd', shell, '--private', '--append', 'quiet noapic', '--timeout', '300'],
+      args: [
+        '--kernel',
+        image,
+        '--initrd',
+        shell,
+        '--private',
+        '--cpus',
+        '2',
+        '--append',
+        'quiet noapic',
+        '--timeout',
+        '300',
+      ],
       dialogue,
     },
     panic: { args: ['--kernel', image, ...common, '--json'], dialogue: [] },
@@ -78,6 +91,8 @@ function makePlan(): Record<string, { args: string[]; dialogue: [string, string]
   if (noDisk === undefined) {
     const args = ['--kernel', unpack(image), '--initrd', disked, '--disk', makeDisk(), '--cpus', '2', '--stats'];
     plan.disk = { args: [...args, ...common], dialogue: [] };
+    const split = ['--irqchip', 'split', '--console', 'virtio', ...common];
+    plan.split = { args: [...args, ...split], dialogue: [['your name? ', 'hvc0']] };
   }
   return plan;
 }
@@ -112,7 +127,8 @@ describe.skipIf(reason !== undefined)(titleOf('Linux boots inside the test kerne
 
   test('--private: most of its memory is the guest alone, and it comes to the shell as well', () => {
     const { stdout, stderr, status } = of('private');
-    expect(stdout, stderr).toMatch(/it is 42\r?\n/);
+    expect(stdout, stderr).toContain('up with 2 processors');
+    expect(stdout).toMatch(/it is 42\r?\n/);
     expect(stdout).toContain('reboot: Power down');
     expect(status).toBe(0);
     expect(stderr).toMatch(/private: 2\d\d MiB of 256 MiB/);
@@ -135,4 +151,17 @@ describe.skipIf(reason !== undefined)(titleOf('Linux boots inside the test kerne
     expect(stderr).toMatch(/KVM_EXIT_MMIO \d+/);
     expect(status).toBe(0);
   });
+
+  test.skipIf(noDisk !== undefined)(
+    titleOf('split interrupt controllers: the disk, and hvc0 as console, by levels of an IOAPIC of our own', noDisk),
+    () => {
+      const { stdout, stderr, status } = of('split');
+      expect(stdout, stderr).toContain('hello from the disk');
+      expect(stdout).toMatch(/it is hvc0\r?\n/);
+      expect(stdout).toMatch(/IO-APIC +\d+-fasteoi +virtio0/);
+      expect(stdout).not.toContain('XT-PIC');
+      expect(stderr).toMatch(/KVM_EXIT_IOAPIC_EOI [1-9]/);
+      expect(status).toBe(0);
+    },
+  );
 });

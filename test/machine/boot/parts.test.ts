@@ -15,6 +15,7 @@ function bzImage(change: (view: DataView) => void = () => {}): Uint8Array {
   const file = new Uint8Array(0x3000);
   const view = new DataView(file.buffer);
   file[0x1f1] = 4;
+  view.setUint32(0x1f4, (file.length - 5 * 512) / 16, true);
   view.setUint16(0x1fe, 0xaa55, true);
   file[0x201] = 0x6a;
   file.set(Buffer.from('HdrS'), 0x202);
@@ -65,6 +66,7 @@ describe('files that are no kernels', () => {
     ['an old kernel', bzImage((view) => view.setUint16(0x206, 0x0209, true)), /boot protocol 0x209; 2\.12/],
     ['a 32-bit kernel', bzImage((view) => view.setUint16(0x236, 0, true)), /no 64-bit entry point/],
     ['half a kernel', bzImage().subarray(0, 5 * 512), /cut short/],
+    ['most of a kernel', bzImage().subarray(0, -16), /cut short: it has 12272 bytes, its header speaks of 12273/],
     ['an ELF file for arm64', elf((view) => view.setUint16(18, 183, true)), /machine 183/],
     ['half an ELF file', elf().subarray(0, 0x1100), /cut short/],
     ['a program', elf((view) => view.setBigUint64(24, 0x40_1000n, true), false), /an ELF program, not a kernel/],

@@ -1,6 +1,6 @@
 /** Pausing, kicking, watching, and the two ways to run. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { StateError } from '../../../lib/kernel/errors.ts';
 import type { Exit } from '../../../lib/kvm/exits.ts';
 import { describeKvm } from '../../support/kvm.ts';
@@ -89,8 +89,8 @@ describeKvm(
         { address: 0x71, size: 1 },
       );
       const end = m.run();
-      await soon();
-      expect(Number(m.snapshot(0).regs?.rax ?? 0n) & 0xff).toBe(7);
+      const { regs } = await vi.waitFor(() => m.snapshot(0), { timeout: 10_000 });
+      expect(Number(regs?.rax ?? 0n) & 0xff).toBe(7);
       m.resume();
       expect((await end).kind).toBe('halted');
       expect(reported(0)).toEqual([7n]);

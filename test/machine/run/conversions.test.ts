@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Sys } from '../../../lib/kernel/sys.ts';
 import { Kvm } from '../../../lib/kvm/kvm.ts';
 import { describeEnd } from '../../../lib/machine/describe.ts';
-import type { Conversion, MachineMemory } from '../../../lib/machine/index.ts';
+import { type Conversion, GuestMemory, type MachineMemory } from '../../../lib/machine/index.ts';
 import { simulate } from '../../../lib/sim/simulate.ts';
 import { KVM_VM_TYPE } from '../../../lib/uapi/index.ts';
 import { describeKvm } from '../../support/kvm.ts';
@@ -79,6 +79,91 @@ describe('conversions by hypercall, the newest kernel simulated', () => byHyperc
 describeKvm('conversions by hypercall', ({ kvm }) => byHypercall(kvm), {
   arch: 'x64',
   caps: { KVM_CAP_VM_TYPES: 1 << KVM_X86_SW_PROTECTED_VM, KVM_CAP_EXIT_HYPERCALL: HYPERCALLS },
+});
+
+/** Conversions of what has no private side: a region with both takes the place of what is there. */
+function plugging(memory: GuestMemory, asked: unknown[]): MachineMemory {
+  return {
+    read: (gpa, length) => memory.read(gpa, length),
+    write: (gpa, bytes) => memory.write(gpa, bytes),
+    convert: (range, to) => {
+      asked.push({ ...range, to });
+      const there = memory.regionAt(range.gpa);
+      if (there !== undefined) memory.remove(there.name);
+      const place = { name: `plugged at ${range.gpa}`, gpa: range.gpa, size: range.size };
+      memory.addRam({ ...place, shared: 'memfd', private: true, initial: to });
+    },
+  };
+}
+
+/**
+ * The guest touches a page as private that has nothing private: with a slot that has a shared side only, and without any slot. Both are memory faults
+ * of SW-protected VMs (arch/x86/kvm/mmu/mmu.c: kvm_mmu_faultin_pfn_gmem, kvm_handle_noslot_fault). There the attribute decides how a page is touched, so
+ * a guest cannot touch a shared page as private, as it can with a technology of hardware.
+ */
+function byTouch(kvm: Kvm): void {
+  it('gets a private side where there was a shared one or nothing, and the guest goes on', async () => {
+    const vm = kvm.createVm(KVM_X86_SW_PROTECTED_VM);
+    const memory = new GuestMemory(vm);
+    memory.addRam({ name: 'one-sided', gpa: BACKLESS, size: PAGE, shared: 'memfd' });
+    memory.write(BACKLESS, Uint8Array.of(0x99));
+    vm.setPrivate(BACKLESS, 2 * PAGE);
+    const asked: unknown[] = [];
+    const { machine, reported, close } = testMachine(
+      kvm,
+      [
+        (g) => {
+          for (const [i, gpa] of [BACKLESS, BACKLESS + PAGE].entries()) {
+            g.report(2 * i, g.load(gpa));
+            g.store(gpa, 0x5a + i);
+            g.report(2 * i + 1, g.load(gpa));
+          }
+          g.halt();
+        },
+      ],
+      { vm, guestMemory: memory, memory: plugging(memory, asked) },
+    );
+    const conversions: Conversion[] = [];
+    machine.on('conversion', (conversion) => conversions.push(conversion));
+    expect((await machine.run()).kind).toBe('halted');
+    const pages = [BACKLESS, BACKLESS + PAGE];
+    expect(asked).toEqual(pages.map((gpa) => ({ gpa, size: PAGE, to: 'private' })));
+    expect(conversions).toEqual(
+      pages.map((gpa) => ({ gpa, size: PAGE, to: 'private' as const, cause: 'fault' as const, vcpu: 0 })),
+    );
+    // A new private page is zero, whatever the shared side held, and keeps what the guest writes.
+    expect([0, 1, 2, 3].map((tag) => reported(tag)[0])).toEqual([0n, 0x5an, 0n, 0x5bn]);
+    expect(machine.statistics.byReason.KVM_EXIT_MEMORY_FAULT).toBe(2);
+    for (const gpa of pages) {
+      expect(memory.ledger.sideAt(gpa)).toBe('private');
+      expect(memory.residency({ gpa, size: PAGE })).toEqual({ private: PAGE, shared: 0 });
+      expect(() => memory.read(gpa, 8)).toThrow(/private/);
+    }
+    close();
+  });
+
+  it('that nobody answers comes again, and the machine says so', async () => {
+    const { machine, close } = testMachine(kvm, [(g) => g.report(0, g.load(BACKLESS))], {
+      type: KVM_X86_SW_PROTECTED_VM,
+      memory: nowhere(() => {}),
+      prepare: ({ vm }) => vm.setPrivate(BACKLESS, PAGE),
+    });
+    const end = await machine.run();
+    expect(end).toMatchObject({ kind: 'fault-loop', vcpu: 0 });
+    expect(end.kind === 'fault-loop' && end.faults.map(({ gpa, private: side, code }) => [gpa, side, code])).toEqual([
+      [BACKLESS, true, 'EFAULT'],
+      [BACKLESS, true, 'EFAULT'],
+    ]);
+    close();
+  });
+}
+
+describe('a private touch of what has no private side, the newest kernel simulated', () =>
+  byTouch(Kvm.open(new Sys(simulate()))));
+
+describeKvm('a private touch of what has no private side', ({ kvm }) => byTouch(kvm), {
+  arch: 'x64',
+  caps: { KVM_CAP_VM_TYPES: 1 << KVM_X86_SW_PROTECTED_VM },
 });
 
 /** A machine whose guest touches a private page that no file backs: a memory fault each time, until somebody changes the attribute. */
