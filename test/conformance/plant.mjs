@@ -25,18 +25,14 @@ async function load() {
   // The tables are TypeScript without types of their own at run time.
   const out = join(work, 'mutants');
   const tsc = new URL('../../node_modules/.bin/tsc', import.meta.url).pathname;
-  const files = ['guest-memfd', 'memslot', 'private-memory'].map(
-    (name) => new URL(`./mutants/${name}.ts`, import.meta.url).pathname,
-  );
+  const index = new URL('./mutants/index.ts', import.meta.url).pathname;
   execFileSync(tsc, [
     ...['--outDir', out, '--module', 'nodenext', '--target', 'es2022', '--ignoreConfig'],
-    ...['--rewriteRelativeImportExtensions', '--types', '', ...files],
+    ...['--rewriteRelativeImportExtensions', '--types', '', index],
   ]);
   writeFileSync(join(out, 'package.json'), '{"type":"module"}');
-  const modules = await Promise.all(
-    ['guest-memfd', 'memslot', 'private-memory'].map((name) => import(join(out, `${name}.js`))),
-  );
-  return modules.flatMap((module) => Object.values(module).flat());
+  const { MUTANTS } = await import(join(out, 'index.js'));
+  return Object.values(MUTANTS).flat();
 }
 
 /** The fault as a patch against the tree that kernel 7.3 was built from. */
