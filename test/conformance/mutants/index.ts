@@ -7,6 +7,7 @@ import { MEMSLOT_CHANGE_MUTANTS } from './memslot-changes.ts';
 import { MEMSLOT_REQUEST_MUTANTS } from './memslot-requests.ts';
 import type { Mutant } from './mutant.ts';
 import { PRE_FAULT_HYPERCALL_MUTANTS } from './pre-fault-hypercall.ts';
+import { SUBTLE_MUTANTS } from './subtle.ts';
 
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   'guest-memfd-file': GUEST_MEMFD_FILE_MUTANTS,
@@ -16,4 +17,5 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   attributes: ATTRIBUTE_MUTANTS,
   'memory-fault': MEMORY_FAULT_MUTANTS,
   'pre-fault-hypercall': PRE_FAULT_HYPERCALL_MUTANTS,
+  subtle: SUBTLE_MUTANTS,
 };
