@@ -3,6 +3,7 @@ export { BuildError, type BuildOptions, type BuildResult, buildKernel } from './
 export { DEBUG_FLAGS, type DebugFlag } from './build/options.ts';
 export { guestEnvironment } from './environment.ts';
 export { type ImageInfo, NotAKernelError, readImage } from './image.ts';
+export { type FetchOptions, fetchPrograms, findPrograms, type Programs } from './programs.ts';
 export { runInKernel } from './run.ts';
 export { findKernel, listKernels, type StoredKernel } from './store.ts';
 export type {

@@ -6,6 +6,7 @@ import { guestEnvironment } from './environment.ts';
 import { readImage } from './image.ts';
 import { initProgram } from './init-program.ts';
 import { initramfs } from './initramfs.ts';
+import { findPrograms, foreignEnvironment } from './programs.ts';
 import { chooseAccelerator, findQemu, qemuArguments } from './qemu.ts';
 import { FDS } from './qemu-process.ts';
 import { findKernel } from './store.ts';
@@ -63,8 +64,10 @@ export function planRun(options: VmOptions, command: readonly string[]): Plan {
   const { accelerator, reason: acceleratorReason } = chooseAccelerator(arch, options.accelerator ?? 'auto');
   const cwd = options.cwd ?? process.cwd();
   if (!isAbsolute(cwd)) throw new RangeError(`cwd must be absolute, not ${cwd}`);
-  const layers = directories('layer', options.layers);
+  const programs = arch === process.arch || options.root !== undefined ? undefined : findPrograms(arch);
+  const layers = directories('layer', [...(options.layers ?? []), ...(programs === undefined ? [] : [programs.root])]);
   const shares = directories('share', options.shares);
+  const env = options.env ?? guestEnvironment();
   const nonce = randomBytes(16).toString('hex');
   const args = qemuArguments({
     ...{ arch, accelerator, image, layers, shares, fds: FDS },
@@ -80,7 +83,7 @@ export function planRun(options: VmOptions, command: readonly string[]): Plan {
     timeout: options.timeout === undefined ? undefined : atLeast('timeout', options.timeout, 1),
     initramfs: initramfs(initProgram(arch), {
       ...{ nonce, cwd, command, shares, hostname: 'testvm' },
-      env: options.env ?? guestEnvironment(),
+      env: programs === undefined ? env : foreignEnvironment(env),
       layers: layers.map(({ tag }) => tag),
       input: options.stdin !== undefined,
     }),

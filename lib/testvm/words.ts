@@ -58,7 +58,10 @@ export interface VmOptions {
   readonly shares?: readonly string[] | undefined;
   /** Current directory of the command. Default: this process's. */
   readonly cwd?: string | undefined;
-  /** The command's whole environment. Default: `guestEnvironment()`. */
+  /**
+   * The command's whole environment. Default: `guestEnvironment()`. In a kernel of another architecture whose programs are in the cache
+   * (`fetchPrograms`) they are put first in PATH, and PREBUILDS_ONLY=1 is set.
+   */
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** The command's input. Default: none. */
   readonly stdin?: NodeJS.ReadableStream | Uint8Array | string | undefined;

@@ -1,17 +1,11 @@
 /** The planted faults as data: they can be applied, and the scenarios that shall notice them exist. */
 import { describe, expect, it } from 'vitest';
 import { SCENARIOS } from '../../lib/conformance/scenarios/index.ts';
-import { GUEST_MEMFD_MUTANTS } from './mutants/guest-memfd.ts';
-import { MEMSLOT_MUTANTS } from './mutants/memslot.ts';
-import { PRIVATE_MEMORY_MUTANTS } from './mutants/private-memory.ts';
+import { MUTANTS } from './mutants/index.ts';
 
 const names = new Set(SCENARIOS.map(({ name }) => name));
 
-describe.each([
-  ['private memory', PRIVATE_MEMORY_MUTANTS],
-  ['guest_memfd', GUEST_MEMFD_MUTANTS],
-  ['memslots', MEMSLOT_MUTANTS],
-] as const)('planted faults: %s', (_, mutants) => {
+describe.each(Object.entries(MUTANTS))('planted faults: %s', (_, mutants) => {
   it('have names of their own', () => {
     expect(new Set(mutants.map(({ name }) => name)).size).toBe(mutants.length);
   });

@@ -1,18 +1,19 @@
 #!/usr/bin/env node
 // Plants the faults of test/conformance/mutants in a 7.3 kernel, one at a time: builds it, boots it, and runs the scenario that must fail on it.
-// Usage: node test/conformance/plant.mjs [--only TEXT]... [--every N] [--seconds N] [--all-scenarios]
+// Usage: node test/conformance/plant.mjs [--only TEXT]... [--every N] [--from N] [--seconds N] [--all-scenarios]
 // Needs `npm run build`, a kernel built by `privmem vm --build 7.3`, and about half a minute for each fault. Exit status 1: one was not found.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { originalFile } from '../../dist/testvm/build/variant.js';
 
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true, default: [] },
     every: { type: 'string', default: '1' },
+    from: { type: 'string', default: '0' },
     seconds: { type: 'string', default: '1000000' },
     'all-scenarios': { type: 'boolean', default: false },
   },
@@ -25,18 +26,14 @@ async function load() {
   // The tables are TypeScript without types of their own at run time.
   const out = join(work, 'mutants');
   const tsc = new URL('../../node_modules/.bin/tsc', import.meta.url).pathname;
-  const files = ['guest-memfd', 'memslot', 'private-memory'].map(
-    (name) => new URL(`./mutants/${name}.ts`, import.meta.url).pathname,
-  );
+  const index = new URL('./mutants/index.ts', import.meta.url).pathname;
   execFileSync(tsc, [
     ...['--outDir', out, '--module', 'nodenext', '--target', 'es2022', '--ignoreConfig'],
-    ...['--rewriteRelativeImportExtensions', '--types', '', ...files],
+    ...['--rewriteRelativeImportExtensions', '--types', '', index],
   ]);
   writeFileSync(join(out, 'package.json'), '{"type":"module"}');
-  const modules = await Promise.all(
-    ['guest-memfd', 'memslot', 'private-memory'].map((name) => import(join(out, `${name}.js`))),
-  );
-  return modules.flatMap((module) => Object.values(module).flat());
+  const { MUTANTS } = await import(join(out, 'index.js'));
+  return Object.values(MUTANTS).flat();
 }
 
 /** The fault as a patch against the tree that kernel 7.3 was built from. */
@@ -62,33 +59,34 @@ function treeOf() {
   return (file) => originalFile(dirname(tree), file, undefined);
 }
 
-function plant(mutant, originalOf) {
+/** Status and outputs of one of our commands. */
+async function privmem(...args) {
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, [MAIN, 'vm', ...args], { maxBuffer: 2 ** 28 });
+    return { status: 0, stdout, stderr: '' };
+  } catch (error) {
+    return { status: error.code, stdout: error.stdout ?? '', stderr: error.stderr ?? String(error) };
+  }
+}
+
+/** Builds the kernel with the fault; its image. */
+async function build(mutant, name) {
   const patch = patchOf(mutant, originalOf);
-  const built = spawnSync(process.execPath, [MAIN, 'vm', '--build', '7.3', '--patch', patch, '--name', 'planted'], {
-    encoding: 'utf8',
-  });
-  if (built.status !== 0) throw new Error(`not built: ${built.stderr.trim().split('\n').slice(-3).join(' ')}`);
+  const { status, stdout, stderr } = await privmem('--build', '7.3', '--patch', patch, '--name', name, '--json');
+  if (status !== 0) throw new Error(`not built: ${stderr.trim().split('\n').slice(-3).join(' ')}`);
+  return JSON.parse(stdout).kernel.image;
+}
+
+/** The scenario that fails on it, or undefined. */
+async function noticed(image, mutant) {
   const filter = values['all-scenarios'] ? [] : ['--filter', mutant.expected];
-  const suite = [
-    process.execPath,
-    MAIN,
-    'conformance',
-    '--backend',
-    'kvm',
-    '--format',
-    'json',
-    '--seed',
-    '7',
-    '--kmsg',
-  ];
-  const ran = spawnSync(
-    process.execPath,
-    [MAIN, 'vm', '--kernel', 'planted', '--json', '--timeout', '5m', '--', ...suite, ...filter],
-    { encoding: 'utf8', maxBuffer: 2 ** 28 },
-  );
+  const suite = ['conformance', '--backend', 'kvm', '--format', 'json', '--seed', '7', '--kmsg', ...filter];
+  const machine = ['--kernel', image, '--json', '--timeout', '10m', '--'];
+  const ran = await privmem(...machine, process.execPath, MAIN, ...suite);
   const result = JSON.parse(ran.stdout);
   if (result.outcome === 'panicked' || result.outcome === 'oopsed')
     return `${mutant.expected} (the kernel ${result.outcome})`;
+  if (!result.stdout.includes('{')) throw new Error(`${result.outcome}: ${result.reason}`);
   const { scenarios } = JSON.parse(result.stdout.slice(result.stdout.indexOf('{')));
   return scenarios.find(({ outcome }) => outcome === 'failed')?.name;
 }
@@ -96,22 +94,38 @@ function plant(mutant, originalOf) {
 const all = await load();
 const picked = all.filter(
   ({ name }, i) =>
-    i % Number(values.every) === 0 && (values.only.length === 0 || values.only.some((text) => name.includes(text))),
+    i % Number(values.every) === Number(values.from) &&
+    (values.only.length === 0 || values.only.some((text) => name.includes(text))),
 );
 const originalOf = treeOf();
 const end = Date.now() + Number(values.seconds) * 1000;
 const counts = { found: 0, missed: 0, unusable: 0 };
-for (const mutant of picked) {
-  if (Date.now() > end) break;
+const started = performance.now();
+// While one kernel runs the next is built.
+const begin = (i) => {
+  const mutant = Date.now() > end ? undefined : picked[i];
+  const built = mutant === undefined ? undefined : build(mutant, `planted-${i % 2}`);
+  built?.catch(() => {});
+  return { mutant, built };
+};
+for (let i = 0, now = begin(0); now.mutant !== undefined; i++) {
+  const { mutant, built } = now;
+  const image = await built.catch((error) => error);
+  now = begin(i + 1);
   try {
-    const by = plant(mutant, originalOf);
+    if (image instanceof Error) throw image;
+    const by = await noticed(image, mutant);
     counts[by === undefined ? 'missed' : 'found']++;
     console.log(`${by === undefined ? 'NOT FOUND' : 'found'}: ${mutant.name}: ${by ?? mutant.expected}`);
   } catch (error) {
     counts.unusable++;
     console.log(`UNUSABLE: ${mutant.name}: ${error.message}`);
   }
+  // Nobody wants to boot it again.
+  if (!(image instanceof Error)) rmSync(dirname(image), { recursive: true, force: true });
 }
 rmSync(work, { recursive: true, force: true });
-console.log(`${counts.found} found, ${counts.missed} not found, ${counts.unusable} unusable, of ${all.length} in all`);
+console.log(
+  `${counts.found} found, ${counts.missed} not found, ${counts.unusable} unusable, of ${all.length} in all, ${Math.round((performance.now() - started) / 1000)} s`,
+);
 process.exitCode = counts.missed + counts.unusable > 0 ? 1 : 0;

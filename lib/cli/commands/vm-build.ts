@@ -118,8 +118,8 @@ export function addBuildOptions(command: Command): Command {
         .default([], 'none'),
     )
     .option('--name <name>', 'with --build: what to call it (default: source, flags and patches)')
-    .option('--suite <name>', "with --build: Debian's suite to look in, may be repeated", collect)
-    .option('--mirror <url>', "with --build: Debian's mirror")
+    .option('--suite <name>', "with --build and --programs: Debian's suite to look in, may be repeated", collect)
+    .option('--mirror <url>', "with --build and --programs: Debian's mirror")
     .option('--update', 'with --build: look for a newer package of the release than the one in the cache')
     .option('--jobs <n>', 'with --build: parallel jobs (default: one for each processor)', parseJobs);
 }

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { guestEnvironment } from '../../testvm/environment.ts';
 import { NotAKernelError } from '../../testvm/image.ts';
+import { findPrograms } from '../../testvm/programs.ts';
 import { runInKernel } from '../../testvm/run.ts';
 import { kernelsDirectory, listKernels } from '../../testvm/store.ts';
 import type { Accelerator, Outcome, TestArch, VmResult } from '../../testvm/words.ts';
@@ -10,8 +11,9 @@ import { type CommonOptions, Interrupted, runInSession, type Session } from '../
 import { formatTable } from '../table.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
 import { addBuildOptions, build, releases, type VmBuildOptions } from './vm-build.ts';
+import { programs, type VmProgramsOptions } from './vm-programs.ts';
 
-interface VmCommandOptions extends CommonOptions, VmBuildOptions {
+interface VmCommandOptions extends CommonOptions, VmBuildOptions, VmProgramsOptions {
   readonly kernel?: string;
   readonly list?: boolean;
   readonly arch?: TestArch;
@@ -57,7 +59,8 @@ Examples:
   privmem vm --kernel 7.3 -- npx privmem probe
   privmem vm --kernel arch/x86/boot/bzImage --timeout 60 -- npx vitest run test/kvm
   privmem vm --list
-  privmem vm --build 7.3 --patch fix.patch --debug lockdep,kasan`;
+  privmem vm --build 7.3 --patch fix.patch --debug lockdep,kasan
+  privmem vm --programs --arch arm64; privmem vm --kernel 7.3 --arch arm64 -- npx privmem probe`;
 
 const collect = (value: string, all: readonly string[]): readonly string[] => [...all, value];
 
@@ -110,6 +113,13 @@ function tell(session: Session, result: VmResult): void {
   const texts = [...splats.map(({ text }) => text), ...(panic === undefined ? [] : [panic.text])];
   for (const text of texts) for (const line of text.split('\n')) say(`${paint('dim', '|')} ${line}`);
   say(`privmem vm: ${paint('red', outcome)}: ${reason}`);
+  // 126: found, but not for this architecture, as the command itself has said.
+  const { arch } = result.kernel;
+  if (result.status === 126 && arch !== process.arch && findPrograms(arch) === undefined) {
+    say(
+      `privmem vm: this host's programs are for ${process.arch}; Node and a shell for ${arch}: privmem vm --programs --arch ${arch}`,
+    );
+  }
 }
 
 function document(session: Session, result: VmResult, exitStatus: number): void {
@@ -165,6 +175,7 @@ export function addVm(program: Command): void {
     .argument('[command...]', 'the command, after --; with --build the source')
     .option('--kernel <image|name>', 'a kernel image, or the name of one that was built')
     .option('--list', 'the kernels that were built')
+    .option('--programs', 'fetch Node and a shell for kernels of another architecture (--arch) from npm and Debian')
     .addOption(new Option('--arch <arch>', "default: the image's own").choices(['x64', 'arm64']))
     .option('--memory <bytes>', 'guest memory; K, M and G are understood (default 2G)', parseSize)
     .option('--cpus <n>', 'virtual processors (default 2)', parseCount)
@@ -193,6 +204,7 @@ export function addVm(program: Command): void {
       runInSession(options, async (session) => {
         if (options.list === true) return list(session);
         if (options.releases === true) return releases(session, options);
+        if (options.programs === true) return programs(session, options);
         if (options.build === true) return build(session, options, command);
         return run(session, options, command);
       }),

@@ -15,6 +15,8 @@ export interface DebianOptions {
   readonly mirror?: string;
   /** `trixie-backports`, `stable-security`, `sid`, … */
   readonly suites: readonly string[];
+  /** Debian's name of the architecture whose packages are wanted. Default: this host's. */
+  readonly architecture?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onLine?: ((line: string) => void) | undefined;
 }
@@ -34,6 +36,8 @@ export interface DebianArchive {
   versions(name: string): Promise<DebianPackage[]>;
   /** Downloads a package into `work`; its path. */
   download(found: DebianPackage): Promise<string>;
+  /** Downloads packages and all that they depend on; their paths. */
+  downloadWithDependencies(names: readonly string[]): Promise<string[]>;
   /** What went wrong while the lists were fetched; some suites may be missing for it. */
   readonly complaint: string;
 }
@@ -48,7 +52,7 @@ const later = (a: string, b: string): boolean => spawnSync('dpkg', ['--compare-v
 
 /** Fetches the lists of the suites. UnsupportedError where there is no apt or no keyring of Debian. */
 export async function openDebian(options: DebianOptions): Promise<DebianArchive> {
-  const { work, suites, signal, onLine, mirror = DEBIAN_MIRROR } = options;
+  const { work, suites, architecture, signal, onLine, mirror = DEBIAN_MIRROR } = options;
   if (findProgram('apt-get') === undefined || !existsSync(KEYRING)) {
     throw new UnsupportedError(
       "Debian's packages",
@@ -74,6 +78,7 @@ export async function openDebian(options: DebianOptions): Promise<DebianArchive>
     'Debug::NoLocking': 'true',
     'APT::Sandbox::User': '',
     'Acquire::Languages': 'none',
+    ...(architecture === undefined ? {} : { 'APT::Architecture': architecture, 'APT::Architectures': architecture }),
   };
   const args = Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
   const run = (command: string, ...rest: string[]): Promise<string> =>
@@ -128,6 +133,14 @@ export async function openDebian(options: DebianOptions): Promise<DebianArchive>
       const file = readdirSync(work).find((entry) => entry.startsWith(`${name}_`) && entry.endsWith('.deb'));
       if (file === undefined) throw new Error(`apt-get download ${name}=${version} left no file in ${work}`);
       return join(work, file);
+    },
+    downloadWithDependencies: async (names) => {
+      const options = ['-q', '-y', '--no-install-recommends', '--download-only'];
+      await run('apt-get', ...options, 'install', ...names);
+      const archives = at('cache/archives');
+      return readdirSync(archives)
+        .filter((entry) => entry.endsWith('.deb'))
+        .map((entry) => join(archives, entry));
     },
   };
 }

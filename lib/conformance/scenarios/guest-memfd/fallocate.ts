@@ -1,5 +1,8 @@
 /** fallocate(2) on a guest_memfd: modes, ranges, what is held afterwards. */
+import { fstatSync } from 'node:fs';
 import { FALLOC_FL } from '../../../uapi/index.ts';
+import { breathe } from '../../background.ts';
+import { signals } from '../../elsewhere.ts';
 import {
   CACHESTAT,
   forHeldPages,
@@ -16,6 +19,8 @@ import { topic } from '../../scenario.ts';
 const { FALLOC_FL_KEEP_SIZE: KEEP, FALLOC_FL_PUNCH_HOLE: PUNCH } = FALLOC_FL.value;
 const OTHERS = Object.values(FALLOC_FL.value).filter((bit) => bit !== KEEP && bit !== PUNCH);
 const PAGES = 8;
+/** Enough for a signal to come in between. */
+const MANY = 16_384;
 const END = PAGES * PAGE;
 const BEYOND = [
   [END, PAGE],
@@ -96,6 +101,24 @@ export const guestMemfdFallocate = topic(
       },
       { promise: 'fs/open.c: vfs_fallocate; before Linux 6.1' },
     );
+
+    each(
+      'accepted_calls_move_mtime_and_refused_ones_do_not',
+      async (t, kind) => {
+        const file = makeFile(t, kind, PAGES);
+        const mtime = (): bigint => fstatSync(file.fd, { bigint: true }).mtimeNs;
+        for (const mode of [KEEP, KEEP | PUNCH]) {
+          const before = mtime();
+          // Longer than a tick of the clock that files go by.
+          await breathe(30);
+          t.refused(file.raw.fallocate(mode, 1, PAGE), 'EINVAL', `mode ${mode}, an unaligned offset`);
+          t.same(mtime(), before, `mtime after a refused call of mode ${mode}`);
+          t.accepted(file.raw.fallocate(mode, 0, PAGE), `mode ${mode}, a page`);
+          t.holds(mtime() > before, `mode ${mode} moves mtime`, `${mtime()} after ${before}`);
+        }
+      },
+      { needs: { real: true }, promise: 'virt/kvm/guest_memfd.c: kvm_gmem_fallocate, file_modified; Linux 6.8' },
+    );
   },
 );
 
@@ -128,6 +151,40 @@ export const guestMemfdAllocate = topic(
     });
 
     const held = forHeldPages(scenario);
+
+    scenario(
+      'signal_ends_it_with_EINTR',
+      {
+        needs: { real: true, ...PLAIN.needs, ...CACHESTAT },
+        promise: 'virt/kvm/guest_memfd.c: kvm_gmem_allocate, signal_pending; Linux 6.8',
+      },
+      async (t) => {
+        const file = makeFile(t, PLAIN, MANY);
+        const sender = t.use(signals(0));
+        let interrupted = false;
+        for (let attempt = 0; attempt < 200 && !interrupted; attempt++) {
+          const done = file.raw.allocate(0, MANY * PAGE);
+          if (done.ok) {
+            t.same(heldCount(file), MANY, 'pages after a call that was not interrupted');
+            file.punchHole(0, MANY * PAGE);
+            // The other process may not have begun.
+            await breathe(10);
+            continue;
+          }
+          t.refused(done, 'EINTR', 'an interrupted call');
+          interrupted = true;
+        }
+        sender.close();
+        t.holds(interrupted, 'a signal interrupts one of the calls');
+        const kept = heldCount(file);
+        t.holds(kept < MANY, 'the interrupted call left pages out', `${kept} of ${MANY} pages`);
+        // The last of the signals may still be on its way.
+        let again = file.raw.allocate(0, MANY * PAGE);
+        for (let i = 0; i < 200 && !again.ok && again.code === 'EINTR'; i++) again = file.raw.allocate(0, MANY * PAGE);
+        t.accepted(again, 'the call without signals');
+        t.same(heldCount(file), MANY, 'pages then');
+      },
+    );
 
     held('refused_ranges_allocate_nothing', (t, kind) => {
       const file = makeFile(t, kind, PAGES);

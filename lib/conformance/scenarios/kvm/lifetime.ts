@@ -1,4 +1,5 @@
 /** Who may use a VM, and how long it lives. */
+import { readdirSync } from 'node:fs';
 import {
   KVM_CAP,
   KVM_CHECK_EXTENSION,
@@ -18,6 +19,19 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const REGION = hex(kvm_userspace_memory_region.encode({ slot: 1, guest_phys_addr: GPA, memory_size: PAGE }));
 /** Unaligned: EINVAL for whoever may ask. */
 const BAD_REGION = hex(kvm_userspace_memory_region.encode({ slot: 1, guest_phys_addr: 1, memory_size: PAGE }));
+
+const DEBUG = '/sys/kernel/debug/kvm';
+/** A directory for each VM of this process that has not been destroyed: kvm_create_vm_debugfs. */
+const debugged = (): string[] => readdirSync(DEBUG).filter((name) => name.startsWith(`${process.pid}-`));
+
+function noDebugfs(): string | undefined {
+  try {
+    readdirSync(DEBUG);
+    return undefined;
+  } catch (error) {
+    return `needs ${DEBUG} (${(error as NodeJS.ErrnoException).code})`;
+  }
+}
 
 export const kvmProcesses = topic(
   'kvm/process',
@@ -115,6 +129,32 @@ export const kvmLifetime = topic(
       t.accepted(asked, 'KVM_GET_REGS after the VM is closed');
       t.same(new DataView(regs.buffer).getBigUint64(8, true), 0x1234n, 'rbx');
     });
+
+    forKinds(scenario)(
+      'vm_is_gone_with_its_last_descriptor',
+      (t, kind) => {
+        const before = debugged().length;
+        const vm = t.kvm.createVm(kind.needs.vmType === 'sw-protected' ? 1 : 0);
+        const file = makeFile(t, kind, 4, vm);
+        // The file belongs to the VM's owner here: a descriptor of its own outlives both.
+        const copy = t.sys.fcntl(file.fd, F.value.F_DUPFD_CLOEXEC, 0);
+        const there = [debugged().length];
+        vm.close();
+        there.push(debugged().length);
+        t.sys.close(copy);
+        there.push(debugged().length);
+        t.same(
+          there.map((count) => count - before),
+          [1, 1, 0],
+          'VMs that the kernel has: with both, with the file alone, with neither',
+        );
+      },
+      {
+        needs: { real: true, also: noDebugfs },
+        promise:
+          'virt/kvm/guest_memfd.c: kvm_gmem_create (kvm_get_kvm), kvm_gmem_release; kvm_main.c: kvm_destroy_vm; Linux 6.8',
+      },
+    );
 
     scenario('vms_come_and_go', (t) => {
       for (let round = 0; round < 20; round++) {
