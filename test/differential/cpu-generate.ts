@@ -1,11 +1,11 @@
 /** Random instructions from the table of lib/guest, in all modes, with the state that they run in. */
 import { Buffer } from 'node:buffer';
-import { decode } from '../../lib/guest/x64/decode.ts';
+import { decode, type Instruction } from '../../lib/guest/x64/decode.ts';
 import { encodeForm } from '../../lib/guest/x64/encode.ts';
 import type { InstructionForm, OperandSpec, Semantics, Width } from '../../lib/guest/x64/form.ts';
 import { disassemble } from '../../lib/guest/x64/index.ts';
 import { INSTRUCTIONS } from '../../lib/guest/x64/instructions.ts';
-import { isMismatch } from '../../lib/guest/x64/match.ts';
+import { FAR, isMismatch } from '../../lib/guest/x64/match.ts';
 import {
   type Bits,
   CONDITIONS,
@@ -16,7 +16,8 @@ import {
 } from '../../lib/guest/x64/operands.ts';
 import type { CpuCommand } from './cpu-commands.ts';
 import { ASKED, ASKED_ABOVE, randomCpuid } from './cpu-cpuid.ts';
-import { CODE, DATA, DATA_BYTES, NOWHERE, STACK, TABLES } from './cpu-places.ts';
+import { farBranch, tableLoad } from './cpu-far.ts';
+import { CODE, DATA, DATA_BYTES, DESCRIPTORS, NOWHERE, STACK, TABLES } from './cpu-places.ts';
 import { SELECTORS } from './cpu-tables.ts';
 import type { Random } from './random.ts';
 
@@ -30,9 +31,8 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'mov-control',
   'mov-segment',
   'lgdt',
-  'ret-far',
 ]);
-const BRANCHES: ReadonlySet<Semantics> = new Set(['ret-far', 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
+const BRANCHES: ReadonlySet<Semantics> = new Set([...FAR, 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
 const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps', 'ins', 'outs']);
 const NAMES = [
   'rax',
@@ -272,7 +272,12 @@ export class CpuGenerator {
   /** What a program does to the machine itself. */
   #system(): CpuCommand {
     const random = this.#random;
-    switch (random.below(8)) {
+    switch (random.below(11)) {
+      case 8:
+      case 9:
+        return this.#code(farBranch(random, this.#mode));
+      case 10:
+        return this.#code(tableLoad(random, this.#mode, BigInt(DESCRIPTORS)));
       case 0: {
         const index = random.pick([0, 2, 3, 4, 0, 4]);
         const value = random.pick(CONTROL_VALUES[index] ?? []) | (index === 0 && this.#mode === 64 ? PAGING : 0n);
@@ -326,6 +331,15 @@ export class CpuGenerator {
     }
   }
 
+  /** mov r32, r32: whether a 32-bit scan that finds nothing clears the upper half is for each processor to say. */
+  #cut({ form, bits, operands }: Instruction): number[] {
+    const [to] = operands;
+    const isScan = form.semantics === 'bsf' || form.semantics === 'bsr';
+    if (!isScan || this.#mode !== 64 || bits !== 32 || to?.kind !== 'register') return [];
+    const extended = to.index > 7 ? [0x45] : [];
+    return [...extended, 0x89, 0xc0 | ((to.index & 7) * 9)];
+  }
+
   /** One instruction that random bytes begin with. */
   #bytes(): CpuCommand {
     const random = this.#random;
@@ -364,7 +378,10 @@ export class CpuGenerator {
       if (NEVER.has(semantics) || BRANCHES.has(semantics) || this.#isLeftOut(decoded.form)) continue;
       const second = decoded.operands[1];
       const amount = second?.kind === 'immediate' ? second.value : undefined;
-      return this.#code([...bytes.subarray(0, decoded.length)], undefinedFlags(semantics, amount));
+      return this.#code(
+        [...bytes.subarray(0, decoded.length), ...this.#cut(decoded)],
+        undefinedFlags(semantics, amount),
+      );
     }
   }
 
@@ -404,7 +421,9 @@ export class CpuGenerator {
     const direction = STRINGS.has(form.semantics)
       ? this.#pointers(form.repeat === 'compare' || form.semantics === 'ins')
       : [];
-    return this.#code([...direction, ...encoding.bytes], undefinedFlags(form.semantics, amount));
+    const decoded = decode(Uint8Array.from(encoding.bytes), mode);
+    const cut = typeof decoded === 'string' ? [] : this.#cut(decoded);
+    return this.#code([...direction, ...encoding.bytes, ...cut], undefinedFlags(form.semantics, amount));
   }
 
   /** `stays`: not where nothing is, since KVM's emulator shows its own way of reading ahead there. Direction and a small count; mostly both addresses, in data or where it begins and ends. */

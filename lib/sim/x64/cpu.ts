@@ -129,6 +129,15 @@ export class X64Cpu {
     return done;
   }
 
+  /** Of the time-stamp counter, to the host's. */
+  get tscOffset(): bigint {
+    return this.#machine.msrs.tscOffset;
+  }
+
+  set tscOffset(value: bigint) {
+    this.#machine.msrs.tscOffset = value;
+  }
+
   /** Makes it the vCPU of a protected guest. Before its first instruction. */
   secure(secure: Secure): void {
     this.#machine.secure = secure;
@@ -230,7 +239,6 @@ export class X64Cpu {
     const sum = (block.ripLow >>> 0) + (block.offsets[index] ?? 0);
     r[RIP_LOW] = sum;
     r[RIP_HIGH] = sum > 0xffff_ffff && state.codeBits === 64 ? block.ripHigh + 1 : block.ripHigh;
-    if (state.codeBits === 16) r[RIP_LOW] = sum & 0xffff;
   }
 
   #takeStop(): Stop {
