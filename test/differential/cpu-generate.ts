@@ -17,6 +17,7 @@ import {
 import type { CpuCommand } from './cpu-commands.ts';
 import { ASKED, ASKED_ABOVE, randomCpuid } from './cpu-cpuid.ts';
 import { farBranch, tableLoad } from './cpu-far.ts';
+import { changedEntry, jumpAway, probe } from './cpu-paging.ts';
 import { CODE, DATA, DATA_BYTES, DESCRIPTORS, NOWHERE, STACK, TABLES } from './cpu-places.ts';
 import { SELECTORS } from './cpu-tables.ts';
 import type { Random } from './random.ts';
@@ -69,6 +70,7 @@ const CR3_VALUES = [
   BigInt(TABLES) | 0xfffn,
   (2n ** 63n) | BigInt(TABLES),
   (2n ** 52n) | BigInt(TABLES),
+  (2n ** 40n) | BigInt(TABLES),
 ];
 const PAGING = 0x8000_0000n;
 const EFER_VALUES = [0n, 1n, 0x500n, 0xd00n, 0xd01n, 0x100n, 0x400n, 0x8_0000n, 0x1500n];
@@ -159,7 +161,7 @@ export class CpuGenerator {
     if (queued !== undefined) return queued;
     if (this.#mode === 32 && random.once(30)) return this.#refused();
     // Where KVM executes all, page tables count as they are; a processor may remember what they were.
-    if (this.#mode === 64 && !this.#hardware && random.once(60)) return this.#remapped();
+    if (this.#mode === 64 && !this.#hardware && random.once(30)) return this.#remapped();
     const roll = random.below(40);
     if (roll === 0) {
       this.#mode = random.pick([16, 32, 64, 64]);
@@ -203,13 +205,11 @@ export class CpuGenerator {
     return this.#code([...this.#load(0, BigInt(selector)), 0x8e, 0xd8, 0x8c, 0xd9]);
   }
 
-  /** An entry of the page tables that the code itself is reached by loses bits. */
+  /** Page tables that are changed, or code where no memory is. */
   #remapped(): CpuCommand {
     const random = this.#random;
-    const entry = TABLES + random.below(3) * 0x1000;
-    const kept = random.pick([0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn]);
-    // and dword ptr [entry], kept
-    this.#queue.push(this.#code([0x81, 0x24, 0x25, ...this.#little(BigInt(entry), 4), ...this.#little(kept, 4)], 0x10));
+    if (random.once(6)) this.#queue.push(this.#code(jumpAway(random)));
+    else this.#queue.push(this.#code(changedEntry(random), 0x10), this.#code(probe(random), 0x10));
     return { do: 'start', mode: 64, tables: random.once(2) };
   }
 

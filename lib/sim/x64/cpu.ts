@@ -54,10 +54,10 @@ export class X64Cpu {
   constructor(options: X64CpuOptions = {}) {
     const state = new State(options.taskType);
     const emulated = options.emulated ?? true;
-    const mmu = new Mmu(state, emulated);
+    const cpuid = new Cpuid();
+    const mmu = new Mmu(state, emulated ? cpuid : undefined);
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
-    const cpuid = new Cpuid();
     const msrs = new Msrs(state, cpuid, clock, options.linearBits);
     this.#machine = { state, r: state.r, mmu, memory, msrs, cpuid, secure: undefined, emulated };
     this.#blocks = new Blocks(this.#machine);
@@ -111,6 +111,7 @@ export class X64Cpu {
 
   setCpuid(entries: readonly CpuidEntry[]): void {
     this.#machine.cpuid.set(entries);
+    this.#machine.mmu.flush();
   }
 
   getCpuid(): readonly CpuidEntry[] {
