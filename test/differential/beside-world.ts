@@ -143,12 +143,26 @@ export class BesideWorld {
     return kicked || (program !== 'wait' && program !== 'relay') || this.#flag(vcpu) !== 0;
   }
 
+  /** What never ends is given up, and named. */
+  async #endOf({ ended, handle }: Guest): Promise<number> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, LONG_MS, 'late');
+    });
+    const first = await Promise.race([ended, late]);
+    clearTimeout(timer);
+    if (first !== 'late') return first;
+    this.#said.push('it does not end');
+    this.#kernel.vcpuKick(handle);
+    return ended;
+  }
+
   async #settle(): Promise<void> {
     const ended: string[] = [];
     for (const vcpu of [0, 1, 0] as const) {
       if (!this.#willEnd(vcpu)) continue;
       const guest = this.#guests[vcpu];
-      const result = await guest.ended;
+      const result = await this.#endOf(guest);
       guest.under = false;
       if (result === -EINTR) guest.kicked = false;
       ended.push(this.#outcome(vcpu, result));

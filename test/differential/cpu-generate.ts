@@ -272,7 +272,12 @@ export class CpuGenerator {
   /** What a program does to the machine itself. */
   #system(): CpuCommand {
     const random = this.#random;
-    switch (random.below(11)) {
+    switch (random.below(12)) {
+      case 11: {
+        // The time is nobody's: rdtsc, or rdmsr of it, then xor eax, eax; xor edx, edx.
+        const read = random.once(2) ? [0x0f, 0x31] : [...this.#load(1, 0x10n), 0x0f, 0x32];
+        return this.#code([...read, 0x31, 0xc0, 0x31, 0xd2], 0x10);
+      }
       case 8:
       case 9:
         return this.#code(farBranch(random, this.#mode));

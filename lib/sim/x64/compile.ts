@@ -54,7 +54,8 @@ function flag(change: (r: Int32Array) => void): Compile {
       change(r);
 }
 
-const COMPILERS: Readonly<Record<Semantics, Compile>> = {
+/** By what an instruction means. Differential tests plant mistakes here. */
+export const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   add: (site) => compileBinary(site, 'add'),
   or: (site) => compileBinary(site, 'or'),
   adc: (site) => compileBinary(site, 'adc'),
