@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { ConformanceReport } from '../../lib/conformance/report.ts';
 import type { LifecycleReport } from '../../lib/lifecycle/words.ts';
+import { printing, tinyKernel } from '../machine/boot/tiny-kernel.ts';
 import { MAIN, privmem, ROOT, run } from '../support/cli.ts';
 
 describe('lifecycle --backend sim', () => {
@@ -104,6 +105,32 @@ describe('with the addon hidden', () => {
     expect(hidden('conformance', '--backend', 'kvm', '--filter', 'memfd/create')).toMatchObject({ status: 4 });
   });
 
+  test('compare carries out what the simulation has, and says why no pair is on this host', { timeout: 90_000 }, () => {
+    const { status, stdout } = hidden('compare', '--design', 'guest-memfd', '--technology', 'sw-protected', '--json');
+    expect(status).toBe(0);
+    const { cells } = JSON.parse(stdout) as { cells: readonly object[] };
+    expect(cells).toMatchObject([{ backend: 'sim', supported: true, reason: expect.stringContaining('/nowhere') }]);
+    const real = hidden('compare', '--backend', 'kvm', '--design', 'guest-memfd');
+    expect(real).toMatchObject({ status: 4, stdout: expect.stringContaining('/nowhere') });
+  });
+
+  test('boot, which needs a real KVM, says so; what is no kernel is wrong usage before that', () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'privmem-hidden-'));
+    try {
+      const [kernel, nothing] = ['vmlinux', 'nothing'].map((name) => path.join(folder, name)) as [string, string];
+      writeFileSync(kernel, tinyKernel(printing('never seen', 0)));
+      writeFileSync(nothing, 'no kernel');
+      expect(hidden('boot', '--kernel', kernel)).toMatchObject({
+        status: 4,
+        stdout: '',
+        stderr: expect.stringContaining('/nowhere'),
+      });
+      expect(hidden('boot', '--kernel', nothing)).toMatchObject({ status: 2, stdout: '' });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test('traces are recorded, replayed, compared and exported', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'privmem-hidden-'));
     try {
@@ -122,12 +149,18 @@ describe('with the addon hidden', () => {
     }
   });
 
-  test.each(['--help', '--version', 'lifecycle --help', 'conformance --list', 'vm --help', 'trace --help'])(
-    '%s works',
-    (args) => {
-      expect(hidden(...args.split(' ')).status).toBe(0);
-    },
-  );
+  test.each([
+    '--help',
+    '--version',
+    'lifecycle --help',
+    'conformance --list',
+    'vm --help',
+    'trace --help',
+    'boot --help',
+    'compare --help',
+  ])('%s works', (args) => {
+    expect(hidden(...args.split(' ')).status).toBe(0);
+  });
 });
 
 describe.each(['darwin', 'win32'])('on %s', (platform) => {

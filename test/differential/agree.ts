@@ -15,8 +15,8 @@ export function agree<N extends SuiteName>(name: N, commands: readonly Commands[
     it.skip(`${words} [SKIPPED: ${reason}]`, () => {});
     return;
   }
-  it(words, { timeout: 60_000 }, () => {
-    const found = replay(suiteOf(host, name), commands);
+  it(words, { timeout: 60_000 }, async () => {
+    const found = await replay(suiteOf(host, name), commands);
     if (found === undefined) return;
     const { index, what, simulated, real } = found;
     const command = String(Object.values(commands[index] ?? {})[0]);

@@ -1,10 +1,13 @@
 /** Mistakes that the simulated vCPU could have. */
+import { COMPILERS } from '../../lib/sim/x64/compile.ts';
+import { Cpuid } from '../../lib/sim/x64/cpuid.ts';
 import { Memory } from '../../lib/sim/x64/memory.ts';
 import { Mmu } from '../../lib/sim/x64/mmu.ts';
 import { Msrs } from '../../lib/sim/x64/msrs.ts';
+import * as registers from '../../lib/sim/x64/registers.ts';
 import { State } from '../../lib/sim/x64/state.ts';
 import type { Host } from './pair.ts';
-import { method, type PlantedFault } from './planting.ts';
+import { getter, method, type PlantedFault } from './planting.ts';
 
 type Planted = Omit<PlantedFault, 'suite'>;
 
@@ -42,6 +45,80 @@ export const IN_CPU: readonly Planted[] = [
     name: 'page tables that were written are not walked anew',
     needs: byEmulator,
     plant: () => method(Mmu.prototype, 'written', () => () => undefined),
+  },
+  {
+    name: 'a far call is a far jump',
+    needs: byEmulator,
+    plant: () => method(COMPILERS, 'call-far', () => COMPILERS['jmp-far']),
+  },
+  {
+    name: 'a far return leaves on the stack what it should release',
+    needs: byEmulator,
+    plant: () =>
+      method(
+        COMPILERS,
+        'ret-far',
+        (compile) => (site) => compile({ ...site, instruction: { ...site.instruction, operands: [] } }),
+      ),
+  },
+  {
+    name: 'a far jump goes by 16 bits of its offset',
+    needs: byEmulator,
+    plant: () =>
+      method(
+        COMPILERS,
+        'jmp-far',
+        (compile) => (site) => {
+          const jump = compile(site);
+          const { r } = site.machine;
+          return () => {
+            jump();
+            r[registers.RIP_LOW] = registers.at(r, registers.RIP_LOW) & 0x1fff;
+          };
+        },
+      ),
+  },
+  {
+    name: 'an interrupt return keeps the flags',
+    needs: byEmulator,
+    plant: () =>
+      method(
+        COMPILERS,
+        'iret',
+        (compile) => (site) => {
+          const run = compile(site);
+          const { r } = site.machine;
+          return () => {
+            const flags = registers.getFlags(r);
+            run();
+            registers.setFlags(r, flags);
+          };
+        },
+      ),
+  },
+  {
+    name: 'page-table entries take addresses of 52 bits',
+    needs: byEmulator,
+    plant: () => getter(Cpuid.prototype, 'paging', { physicalBits: 52, gigabytePages: false, reservesGlobal: false }),
+  },
+  {
+    name: 'there are always pages of 1 GiB',
+    needs: byEmulator,
+    plant: () => getter(Cpuid.prototype, 'paging', { physicalBits: 36, gigabytePages: true, reservesGlobal: false }),
+  },
+  {
+    name: 'code is zeros where no memory is',
+    needs: byEmulator,
+    plant: () =>
+      method(
+        Mmu.prototype,
+        'resolve',
+        (resolve) =>
+          function (this: Mmu, low, high, access) {
+            const found = resolve.call(this, low, high, access);
+            return access === 'fetch' && typeof found === 'number' ? new DataView(new ArrayBuffer(4096)) : found;
+          },
+      ),
   },
   {
     name: 'bytes behind a page border are lost',

@@ -1,11 +1,11 @@
 /** Random instructions from the table of lib/guest, in all modes, with the state that they run in. */
 import { Buffer } from 'node:buffer';
-import { decode } from '../../lib/guest/x64/decode.ts';
+import { decode, type Instruction } from '../../lib/guest/x64/decode.ts';
 import { encodeForm } from '../../lib/guest/x64/encode.ts';
 import type { InstructionForm, OperandSpec, Semantics, Width } from '../../lib/guest/x64/form.ts';
 import { disassemble } from '../../lib/guest/x64/index.ts';
 import { INSTRUCTIONS } from '../../lib/guest/x64/instructions.ts';
-import { isMismatch } from '../../lib/guest/x64/match.ts';
+import { FAR, isMismatch } from '../../lib/guest/x64/match.ts';
 import {
   type Bits,
   CONDITIONS,
@@ -16,7 +16,9 @@ import {
 } from '../../lib/guest/x64/operands.ts';
 import type { CpuCommand } from './cpu-commands.ts';
 import { ASKED, ASKED_ABOVE, randomCpuid } from './cpu-cpuid.ts';
-import { CODE, DATA, DATA_BYTES, NOWHERE, STACK, TABLES } from './cpu-places.ts';
+import { farBranch, tableLoad } from './cpu-far.ts';
+import { changedEntry, jumpAway, probe } from './cpu-paging.ts';
+import { CODE, DATA, DATA_BYTES, DESCRIPTORS, NOWHERE, STACK, TABLES } from './cpu-places.ts';
 import { SELECTORS } from './cpu-tables.ts';
 import type { Random } from './random.ts';
 
@@ -30,9 +32,8 @@ const NEVER: ReadonlySet<Semantics> = new Set([
   'mov-control',
   'mov-segment',
   'lgdt',
-  'ret-far',
 ]);
-const BRANCHES: ReadonlySet<Semantics> = new Set(['ret-far', 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
+const BRANCHES: ReadonlySet<Semantics> = new Set([...FAR, 'jmp', 'call', 'ret', 'jcc', 'loop', 'jcxz']);
 const STRINGS: ReadonlySet<Semantics> = new Set(['stos', 'movs', 'lods', 'scas', 'cmps', 'ins', 'outs']);
 const NAMES = [
   'rax',
@@ -69,6 +70,7 @@ const CR3_VALUES = [
   BigInt(TABLES) | 0xfffn,
   (2n ** 63n) | BigInt(TABLES),
   (2n ** 52n) | BigInt(TABLES),
+  (2n ** 40n) | BigInt(TABLES),
 ];
 const PAGING = 0x8000_0000n;
 const EFER_VALUES = [0n, 1n, 0x500n, 0xd00n, 0xd01n, 0x100n, 0x400n, 0x8_0000n, 0x1500n];
@@ -159,7 +161,7 @@ export class CpuGenerator {
     if (queued !== undefined) return queued;
     if (this.#mode === 32 && random.once(30)) return this.#refused();
     // Where KVM executes all, page tables count as they are; a processor may remember what they were.
-    if (this.#mode === 64 && !this.#hardware && random.once(60)) return this.#remapped();
+    if (this.#mode === 64 && !this.#hardware && random.once(30)) return this.#remapped();
     const roll = random.below(40);
     if (roll === 0) {
       this.#mode = random.pick([16, 32, 64, 64]);
@@ -203,13 +205,11 @@ export class CpuGenerator {
     return this.#code([...this.#load(0, BigInt(selector)), 0x8e, 0xd8, 0x8c, 0xd9]);
   }
 
-  /** An entry of the page tables that the code itself is reached by loses bits. */
+  /** Page tables that are changed, or code where no memory is. */
   #remapped(): CpuCommand {
     const random = this.#random;
-    const entry = TABLES + random.below(3) * 0x1000;
-    const kept = random.pick([0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn]);
-    // and dword ptr [entry], kept
-    this.#queue.push(this.#code([0x81, 0x24, 0x25, ...this.#little(BigInt(entry), 4), ...this.#little(kept, 4)], 0x10));
+    if (random.once(6)) this.#queue.push(this.#code(jumpAway(random)));
+    else this.#queue.push(this.#code(changedEntry(random), 0x10), this.#code(probe(random), 0x10));
     return { do: 'start', mode: 64, tables: random.once(2) };
   }
 
@@ -272,7 +272,17 @@ export class CpuGenerator {
   /** What a program does to the machine itself. */
   #system(): CpuCommand {
     const random = this.#random;
-    switch (random.below(8)) {
+    switch (random.below(12)) {
+      case 11: {
+        // The time is nobody's: rdtsc, or rdmsr of it, then xor eax, eax; xor edx, edx.
+        const read = random.once(2) ? [0x0f, 0x31] : [...this.#load(1, 0x10n), 0x0f, 0x32];
+        return this.#code([...read, 0x31, 0xc0, 0x31, 0xd2], 0x10);
+      }
+      case 8:
+      case 9:
+        return this.#code(farBranch(random, this.#mode));
+      case 10:
+        return this.#code(tableLoad(random, this.#mode, BigInt(DESCRIPTORS)));
       case 0: {
         const index = random.pick([0, 2, 3, 4, 0, 4]);
         const value = random.pick(CONTROL_VALUES[index] ?? []) | (index === 0 && this.#mode === 64 ? PAGING : 0n);
@@ -326,6 +336,15 @@ export class CpuGenerator {
     }
   }
 
+  /** mov r32, r32: whether a 32-bit scan that finds nothing clears the upper half is for each processor to say. */
+  #cut({ form, bits, operands }: Instruction): number[] {
+    const [to] = operands;
+    const isScan = form.semantics === 'bsf' || form.semantics === 'bsr';
+    if (!isScan || this.#mode !== 64 || bits !== 32 || to?.kind !== 'register') return [];
+    const extended = to.index > 7 ? [0x45] : [];
+    return [...extended, 0x89, 0xc0 | ((to.index & 7) * 9)];
+  }
+
   /** One instruction that random bytes begin with. */
   #bytes(): CpuCommand {
     const random = this.#random;
@@ -364,7 +383,10 @@ export class CpuGenerator {
       if (NEVER.has(semantics) || BRANCHES.has(semantics) || this.#isLeftOut(decoded.form)) continue;
       const second = decoded.operands[1];
       const amount = second?.kind === 'immediate' ? second.value : undefined;
-      return this.#code([...bytes.subarray(0, decoded.length)], undefinedFlags(semantics, amount));
+      return this.#code(
+        [...bytes.subarray(0, decoded.length), ...this.#cut(decoded)],
+        undefinedFlags(semantics, amount),
+      );
     }
   }
 
@@ -404,7 +426,9 @@ export class CpuGenerator {
     const direction = STRINGS.has(form.semantics)
       ? this.#pointers(form.repeat === 'compare' || form.semantics === 'ins')
       : [];
-    return this.#code([...direction, ...encoding.bytes], undefinedFlags(form.semantics, amount));
+    const decoded = decode(Uint8Array.from(encoding.bytes), mode);
+    const cut = typeof decoded === 'string' ? [] : this.#cut(decoded);
+    return this.#code([...direction, ...encoding.bytes, ...cut], undefinedFlags(form.semantics, amount));
   }
 
   /** `stays`: not where nothing is, since KVM's emulator shows its own way of reading ahead there. Direction and a small count; mostly both addresses, in data or where it begins and ends. */

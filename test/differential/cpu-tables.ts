@@ -31,7 +31,19 @@ const descriptors = (mode: Mode): number[] => [
   ...[0xff, 0xff, 0, 0, 0, 0x12, 0xcf, 0],
   ...[0xff, 0xff, 0, 0, 0, 0x90, 0xcf, 0],
   ...[0xff, 0xff, 0, 0, 0, 0xf2, 0xcf, 0],
+  // From 56: code of 32, 16 and 64 bits that was never entered, conforming, not present, of level 3, of both sizes at once, a task segment, short.
+  ...[0xff, 0xff, 0, 0, 0, 0x9a, 0xcf, 0],
+  ...[0xff, 0xff, 0, 0, 0, 0x9a, 0x00, 0],
+  ...[0xff, 0xff, 0, 0, 0, 0x9a, 0xaf, 0],
+  ...[0xff, 0xff, 0, 0, 0, 0x9e, granularity[mode], 0],
+  ...[0xff, 0xff, 0, 0, 0, 0x1a, granularity[mode], 0],
+  ...[0xff, 0xff, 0, 0, 0, 0xfa, granularity[mode], 0],
+  ...[0xff, 0xff, 0, 0, 0, 0x9a, 0xef, 0],
+  ...[0x67, 0x00, 0, 0, 0, 0x89, 0x00, 0],
+  ...[0xff, 0x1f, 0, 0, 0, 0x9a, 0x40, 0],
 ];
+const DESCRIPTORS_LIMIT = 127;
+export const CODE_SELECTORS = [8, 8, 56, 64, 72, 80, 88, 96, 104, 112, 120, 9, 83];
 export const SELECTORS = [0, 8, 16, 24, 32, 40, 48, 51, 56, 3, 0xfff8, 19];
 
 export function memoryOf(mode: Mode): Piece[] {
@@ -57,5 +69,5 @@ export function sregsOf(mode: Mode, tables: boolean): object {
   const padding = [0, 0, 0];
   const base = BigInt(mode === 16 ? 0 : GATES);
   const idt = { base, limit: tables ? gateBytes[mode] * VECTORS - 1 : 0, padding };
-  return { ...modes[mode](), idt, gdt: { base: BigInt(DESCRIPTORS), limit: 55, padding } };
+  return { ...modes[mode](), idt, gdt: { base: BigInt(DESCRIPTORS), limit: DESCRIPTORS_LIMIT, padding } };
 }

@@ -24,7 +24,7 @@ import {
   kvm_userspace_memory_region,
 } from '../../lib/uapi/index.ts';
 import type { CpuCommand, Leaf } from './cpu-commands.ts';
-import { CODE, DATA, DATA_BYTES, MEMORY, STACK, STACK_BYTES } from './cpu-places.ts';
+import { CODE, DATA, DATA_BYTES, DESCRIPTORS, MEMORY, STACK, STACK_BYTES } from './cpu-places.ts';
 import { memoryOf, sregsOf } from './cpu-tables.ts';
 import { must } from './kvm-world.ts';
 import { digest, errnoOrValue } from './outcome.ts';
@@ -187,6 +187,7 @@ export class CpuWorld {
     }
     this.#write(CODE, [...Buffer.from(bytes, 'hex'), HLT, HLT]);
     const before = this.#regs();
+    const { base } = this.#sregs().cs;
     this.#setRegs({ ...before, rip: BigInt(CODE), rsp: BigInt(STACK), rflags: this.#flags | 2n });
     const exits: string[] = [];
     let reason = 0;
@@ -203,7 +204,9 @@ export class CpuWorld {
       ([name, value]) => `${name} ${(name === 'rflags' ? value & ~hidden : value).toString(16)}`,
     );
     const seen = [exits.join('; '), ...texts, ...this.#systemTexts(), ...this.#memoryTexts()];
-    if (reason !== REASON.KVM_EXIT_HLT || !this.#isInMode()) this.#recover(UNFINISHED.has(reason));
+    // In another segment the next code would not be found.
+    const moved = this.#sregs().cs.base !== base;
+    if (reason !== REASON.KVM_EXIT_HLT || moved || !this.#isInMode()) this.#recover(UNFINISHED.has(reason));
     return seen;
   }
 
@@ -268,6 +271,7 @@ export class CpuWorld {
     };
     return [
       ...Array.from({ length: DATA_BYTES / 256 }, (_, i) => look(`data+${256 * i}`, DATA + 256 * i, 256)),
+      look('descriptors', DESCRIPTORS, 128),
       look('stack', STACK - STACK_BYTES, 2 * STACK_BYTES),
     ];
   }

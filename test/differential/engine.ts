@@ -9,16 +9,19 @@ export interface Disagreement {
   readonly real: string;
 }
 
+/** Line by line. */
+export type Seen = readonly [simulated: readonly string[], real: readonly string[]];
+
 /** Two kernels with the same things in them. */
 export interface Worlds<C> {
   /** Carries out a command on both: what came of it, then what can be seen, as lines that must be equal. */
-  step(command: C): readonly [simulated: readonly string[], real: readonly string[]];
+  step(command: C): Seen | Promise<Seen>;
   /** What only a last look may see, since it changes something. */
-  lastLook(): readonly [simulated: readonly string[], real: readonly string[]];
+  lastLook(): Seen;
   /** The next command of a random sequence, which may depend on what there is. */
   generator(random: Random): { next(): C };
   /** Gives everything back. */
-  end(): void;
+  end(): void | Promise<void>;
 }
 
 export interface Suite<C> {
@@ -29,7 +32,7 @@ export interface Suite<C> {
 
 function compare(
   index: number,
-  [simulated, real]: readonly [readonly string[], readonly string[]],
+  [simulated, real]: Seen,
   first: Disagreement['what'],
 ): Disagreement | undefined {
   for (let i = 0; i < Math.max(simulated.length, real.length); i++) {
@@ -41,21 +44,21 @@ function compare(
 }
 
 /** The whole sequence in fresh worlds. */
-export function replay<C>(suite: Suite<C>, commands: readonly C[]): Disagreement | undefined {
+export async function replay<C>(suite: Suite<C>, commands: readonly C[]): Promise<Disagreement | undefined> {
   const worlds = suite.begin();
   try {
     for (const [index, command] of commands.entries()) {
-      const found = compare(index, worlds.step(command), 'the outcome');
+      const found = compare(index, await worlds.step(command), 'the outcome');
       if (found !== undefined) return found;
     }
     return compare(commands.length - 1, worlds.lastLook(), 'what is seen afterwards');
   } finally {
-    worlds.end();
+    await worlds.end();
   }
 }
 
 /** One random sequence: how many commands it had, and the commands up to the first disagreement when there was one. */
-function tryOne<C>(suite: Suite<C>, random: Random): { readonly count: number; readonly failed?: C[] } {
+async function tryOne<C>(suite: Suite<C>, random: Random): Promise<{ readonly count: number; readonly failed?: C[] }> {
   const worlds = suite.begin();
   const commands: C[] = [];
   try {
@@ -63,23 +66,23 @@ function tryOne<C>(suite: Suite<C>, random: Random): { readonly count: number; r
     while (commands.length < suite.sequence) {
       const command = generator.next();
       commands.push(command);
-      if (compare(0, worlds.step(command), 'the outcome') !== undefined) break;
+      if (compare(0, await worlds.step(command), 'the outcome') !== undefined) break;
       if (commands.length < suite.sequence) continue;
       if (compare(0, worlds.lastLook(), 'the outcome') === undefined) return { count: commands.length };
     }
     return { count: commands.length, failed: commands };
   } finally {
-    worlds.end();
+    await worlds.end();
   }
 }
 
 /** Takes out whatever is not needed for a disagreement to show: halves first, then single commands. */
-export function shrink<C>(suite: Suite<C>, commands: readonly C[]): C[] {
+export async function shrink<C>(suite: Suite<C>, commands: readonly C[]): Promise<C[]> {
   let rest = [...commands];
   for (let size = Math.ceil(rest.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let at = 0; at < rest.length; ) {
       const without = [...rest.slice(0, at), ...rest.slice(at + size)];
-      if (replay(suite, without) !== undefined) rest = without;
+      if ((await replay(suite, without)) !== undefined) rest = without;
       else at += size;
     }
   }
@@ -96,13 +99,13 @@ export interface Failure<C> {
 export const nextSeed = (seed: number): number => (seed + 1_000_003) >>> 0;
 
 /** One sequence after the other, until about `wanted` commands are done: yields how many, and returns the first failure. */
-export function* sequences<C>(
+export async function* sequences<C>(
   suite: Suite<C>,
   seed: number,
   wanted: number,
-): Generator<number, Failure<C> | undefined> {
+): AsyncGenerator<number, Failure<C> | undefined> {
   for (let done = 0, at = seed; done < wanted; at = nextSeed(at)) {
-    const { count, failed } = tryOne(suite, new Random(at));
+    const { count, failed } = await tryOne(suite, new Random(at));
     if (failed !== undefined) return { seed: at, commands: failed };
     done += count;
     yield done;
@@ -111,7 +114,11 @@ export function* sequences<C>(
 }
 
 /** The first failure of about `wanted` commands. */
-export function firstFailure<C>(suite: Suite<C>, seed: number, wanted: number): Failure<C> | undefined {
+export async function firstFailure<C>(
+  suite: Suite<C>,
+  seed: number,
+  wanted: number,
+): Promise<Failure<C> | undefined> {
   const run = sequences(suite, seed, wanted);
-  for (let turn = run.next(); ; turn = run.next()) if (turn.done === true) return turn.value;
+  for (let turn = await run.next(); ; turn = await run.next()) if (turn.done === true) return turn.value;
 }

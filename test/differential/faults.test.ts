@@ -15,11 +15,11 @@ describe.each(SUITES)('mistakes planted in %s', (name) => {
     it.skip(`are found [SKIPPED: ${reason}]`, () => {});
     return;
   }
-  it('none planted, none found', () => {
+  it('none planted, none found', async () => {
     const run = <N extends SuiteName>(suite: N) => firstFailure(suiteOf(host, suite), SEED, 1200);
-    expect(run(name)).toBeUndefined();
+    expect(await run(name)).toBeUndefined();
   });
-  it.each(faultsOf(host, name))(`$name: within ${MOST_COMMANDS} commands`, { timeout: 120_000 }, (fault) => {
-    expect(findFault(host, fault, SEED).foundAfter).not.toBeNull();
+  it.each(faultsOf(host, name))(`$name: within ${MOST_COMMANDS} commands`, { timeout: 120_000 }, async (fault) => {
+    expect((await findFault(host, fault, SEED)).foundAfter).not.toBeNull();
   });
 });

@@ -1,4 +1,5 @@
 /** All mistakes that can be planted. */
+import { BESIDE } from './beside-faults.ts';
 import { IN_CPU } from './cpu-faults.ts';
 import { IN_FILES } from './file-faults.ts';
 import { IN_KVM, IN_PROTECTED } from './kvm-faults.ts';
@@ -14,4 +15,5 @@ export const FAULTS: readonly PlantedFault[] = [
   ...IN_KVM.map(of('kvm')),
   ...IN_PROTECTED.map(of('protected')),
   ...IN_CPU.map(of('cpu')),
+  ...BESIDE.map(of('beside')),
 ];

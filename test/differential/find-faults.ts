@@ -16,18 +16,18 @@ export interface FaultReport {
 export const MOST_COMMANDS = 20_000;
 
 /** One turn for each sequence; the fault is there only while they run. */
-function* look(
+async function* look(
   host: Host,
   suite: SuiteName,
   { name, plant }: PlantedFault,
   seed: number,
-): Generator<number, FaultReport> {
+): AsyncGenerator<number, FaultReport> {
   const take = plant();
   try {
     const run = <N extends SuiteName>(of: N) => sequences(suiteOf(host, of), seed, MOST_COMMANDS);
     let commands = 0;
     for (const steps = run(suite); ; ) {
-      const turn = steps.next();
+      const turn = await steps.next();
       if (turn.done === true) {
         return { suite, name, foundAfter: turn.value === undefined ? null : commands + turn.value.commands.length };
       }
@@ -41,7 +41,7 @@ function* look(
 
 export interface FaultSearch {
   readonly name: string;
-  readonly steps: Generator<number, FaultReport>;
+  readonly steps: AsyncGenerator<number, FaultReport>;
 }
 
 export const faultsOf = (host: Host, suite: SuiteName): readonly PlantedFault[] =>
@@ -52,7 +52,7 @@ export function* findFaults(host: Host, suite: SuiteName, seed: number): Generat
 }
 
 /** All at once, for tests. */
-export function findFault(host: Host, fault: PlantedFault, seed: number): FaultReport {
+export async function findFault(host: Host, fault: PlantedFault, seed: number): Promise<FaultReport> {
   const steps = look(host, fault.suite, fault, seed);
-  for (let turn = steps.next(); ; turn = steps.next()) if (turn.done === true) return turn.value;
+  for (let turn = await steps.next(); ; turn = await steps.next()) if (turn.done === true) return turn.value;
 }

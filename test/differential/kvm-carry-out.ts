@@ -23,6 +23,7 @@ import {
   kvm_userspace_memory_region2,
 } from '../../lib/uapi/index.ts';
 import type { KvmCommand } from './kvm-commands.ts';
+import { enquire } from './kvm-enquire.ts';
 import { runGuest } from './kvm-guest.ts';
 import { BACKING_PAGES, type KvmWorld, PAGE } from './kvm-world.ts';
 import { digest, errnoOrValue, type Outcome } from './outcome.ts';
@@ -172,6 +173,9 @@ function perform(world: KvmWorld, c: KvmCommand): Outcome {
     }
     case 'address':
       return errnoOrValue(kernel.ioctl(world.fd(c.on, c.index), c.request, world.backing + c.at));
+    case 'list':
+    case 'deviceAttr':
+      return enquire(world, c);
     case 'call':
       return fileCall(world, c);
     case 'enableCap': {

@@ -21,7 +21,13 @@ export const STRUCTS = [
   uapi.KVM_GET_MP_STATE,
   uapi.KVM_SET_MP_STATE,
   uapi.KVM_PRE_FAULT_MEMORY,
+  uapi.KVM_MEMORY_ENCRYPT_REG_REGION,
+  uapi.KVM_MEMORY_ENCRYPT_UNREG_REGION,
 ].map(({ request }) => request);
+/** KVM_SET_IDENTITY_MAP_ADDR, which is not in lib/uapi, and KVM_MEMORY_ENCRYPT_OP, whose argument means something to some processors only. */
+const IDENTITY_MAP = 0x4008_ae48;
+/** Requests whose argument is an address. */
+export const BY_ADDRESS = [...STRUCTS, IDENTITY_MAP, uapi.KVM_MEMORY_ENCRYPT_OP.request];
 export const FLEXIBLE = [uapi.KVM_GET_SUPPORTED_CPUID, uapi.KVM_GET_MSR_INDEX_LIST].map(({ request }) => request);
 /** Capabilities that the simulation answers as a kernel does. Others it has not, and says so. */
 export const CAPS = [

@@ -5,6 +5,9 @@ type Index = number;
 /** What a descriptor is taken from. */
 export type FdOf = 'kvm' | 'vm' | 'vcpu' | 'gmem' | 'memfd' | 'closed';
 
+/** Where an answer goes: a buffer, memory that cannot be reached, or what ends in it after eight bytes. */
+export type Target = 'buffer' | 'guard' | 'edge';
+
 export type FileCall =
   | 'read'
   | 'write'
@@ -62,6 +65,25 @@ export type KvmCommand =
   | { readonly do: 'address'; readonly on: FdOf; readonly index: Index; readonly request: number; readonly at: number }
   /** A system call on a descriptor that it may not be for. */
   | { readonly do: 'call'; readonly on: FdOf; readonly index: Index; readonly call: FileCall; readonly value: number }
+  /** KVM_GET_SUPPORTED_CPUID or KVM_GET_MSR_INDEX_LIST with room for so many; what is listed is the processor's own. */
+  | {
+      readonly do: 'list';
+      readonly on: FdOf;
+      readonly index: Index;
+      readonly of: 'cpuid' | 'msrs';
+      readonly room: number;
+      readonly to: Target;
+    }
+  /** KVM_GET_DEVICE_ATTR and the like; a value that was not set before is the processor's own. */
+  | {
+      readonly do: 'deviceAttr';
+      readonly on: FdOf;
+      readonly index: Index;
+      readonly call: 'has' | 'get' | 'set';
+      readonly group: number;
+      readonly attr: bigint;
+      readonly to: Target;
+    }
   | { readonly do: 'enableCap'; readonly vm: Index; readonly cap: number; readonly flags: number; readonly arg: bigint }
   | { readonly do: 'createVcpu'; readonly vm: Index; readonly id: bigint }
   | { readonly do: 'closeVm'; readonly vm: Index }

@@ -1,6 +1,6 @@
 /** Random commands for KVM: mostly of use, often at the edge, sometimes absurd. Never a request that only one of the kernels has. */
 import * as uapi from '../../lib/uapi/index.ts';
-import { CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
+import { BY_ADDRESS, CALLS, CAPS, FLEXIBLE, ON, PLAIN, STRANGE_CAPS, STRUCTS, UNKNOWN } from './kvm-choices.ts';
 import type { KvmCommand, RegionCommand } from './kvm-commands.ts';
 import { bindTwice, clearByHand, convert, logTwice } from './kvm-sequences.ts';
 import { BACKING_PAGES, FILES, PAGE } from './kvm-world.ts';
@@ -11,6 +11,8 @@ const GFNS = 16;
 const SLOT_IDS = 6;
 const ABSURD = [1n, P - 1n, 2n ** 63n, 2n ** 64n - P, 2n ** 64n - 1n, 2n ** 52n, 2n ** 52n - P, 2n ** 43n, 2n ** 47n];
 const FLAGS = [0, 0, 0, 0, 1, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8, 1 << 16, 1 << 17, 0x8000_0000];
+/** More than anybody lists, or too few; the first limit of KVM_GET_SUPPORTED_CPUID is 256. */
+const ROOMS = [0, 1, 3, 256, 257, 1000];
 const SLOT_NUMBERS = [32763, 32764, 32767, 0xffff, 0x1_0000, 0x2_0000, 0xffff_ffff];
 
 export interface KvmTraits {
@@ -159,8 +161,23 @@ export class KvmGenerator {
     }
   }
 
+  #enquiry(): KvmCommand {
+    const random = this.#random;
+    const on = random.once(6) ? random.pick(ON) : random.once(4) ? 'vcpu' : 'kvm';
+    const to = random.pick(['buffer', 'buffer', 'guard', 'edge'] as const);
+    const index = this.#vm();
+    if (random.once(2)) {
+      return { do: 'list', on, index, of: random.pick(['cpuid', 'msrs'] as const), room: random.pick(ROOMS), to };
+    }
+    const group = random.pick([0, 0, 1, 2, 0xffff_ffff]);
+    const attr = random.pick([0n, 0n, 0n, 1n, 2n, 2n ** 32n, 2n ** 63n]);
+    const call = random.pick(['has', 'get', 'set'] as const);
+    return { do: 'deviceAttr', on, index, call, group, attr, to };
+  }
+
   #request(): KvmCommand {
     const random = this.#random;
+    if (random.once(6)) return this.#enquiry();
     const on = random.pick(ON);
     const index = on === 'gmem' ? random.below(FILES) : this.#vm();
     if (random.once(4)) {
@@ -183,8 +200,9 @@ export class KvmGenerator {
         return { do: 'struct', on, index, request: random.pick(STRUCTS) };
       case 4: {
         // What /dev/kvm lists is the processor's own.
-        const requests = on === 'kvm' ? STRUCTS : [...STRUCTS, ...FLEXIBLE];
-        const at = random.below(BACKING_PAGES - 1) * PAGE + random.pick([0, 8, PAGE - 8]);
+        const requests = on === 'kvm' ? BY_ADDRESS : [...BY_ADDRESS, ...FLEXIBLE];
+        const page = random.once(8) ? BACKING_PAGES : random.below(BACKING_PAGES - 1);
+        const at = page * PAGE + random.pick([0, 8, PAGE - 8]);
         return { do: 'address', on, index, request: random.pick(requests), at };
       }
       case 5: {

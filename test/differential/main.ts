@@ -29,9 +29,9 @@ function progress(text: string): void {
 }
 
 /** Lets signals in between two sequences. Undefined when one came. */
-async function drive<T>(steps: Generator<number | string, T>, label: string): Promise<T | undefined> {
+async function drive<T>(steps: AsyncGenerator<number | string, T>, label: string): Promise<T | undefined> {
   for (;;) {
-    const turn = steps.next();
+    const turn = await steps.next();
     if (turn.done === true) return turn.value;
     progress(`${label} ${turn.value}`);
     await setImmediate();

@@ -20,9 +20,13 @@ export interface SuiteReport {
   readonly disagreements: readonly DisagreementReport[];
 }
 
-function describe<C>(name: SuiteName, suite: Suite<C>, { seed, commands }: Failure<C>): DisagreementReport {
-  const short = shrink(suite, commands);
-  const found = replay(suite, short);
+async function describe<C>(
+  name: SuiteName,
+  suite: Suite<C>,
+  { seed, commands }: Failure<C>,
+): Promise<DisagreementReport> {
+  const short = await shrink(suite, commands);
+  const found = await replay(suite, short);
   return {
     seed,
     what: found?.what ?? 'something that did not show again',
@@ -41,7 +45,11 @@ export interface Limits {
 }
 
 /** One sequence with each turn, which tells the commands done; returns what came of it. */
-export function* runSuite<C>(name: SuiteName, suite: Suite<C>, limits: Limits): Generator<number, SuiteReport> {
+export async function* runSuite<C>(
+  name: SuiteName,
+  suite: Suite<C>,
+  limits: Limits,
+): AsyncGenerator<number, SuiteReport> {
   const start = performance.now();
   const disagreements: DisagreementReport[] = [];
   let { seed } = limits;
@@ -49,14 +57,14 @@ export function* runSuite<C>(name: SuiteName, suite: Suite<C>, limits: Limits): 
   while (commands < limits.commands && disagreements.length < limits.most) {
     const before = commands;
     const run = sequences(suite, seed, limits.commands - before);
-    let turn = run.next();
-    for (; turn.done !== true; turn = run.next()) {
+    let turn = await run.next();
+    for (; turn.done !== true; turn = await run.next()) {
       commands = before + turn.value;
       yield commands;
     }
     if (turn.value === undefined) break;
     commands += turn.value.commands.length;
-    disagreements.push(describe(name, suite, turn.value));
+    disagreements.push(await describe(name, suite, turn.value));
     seed = nextSeed(turn.value.seed);
   }
   return { suite: name, commands, seconds: Math.round(performance.now() - start) / 1000, disagreements };
@@ -73,10 +81,15 @@ As a test, in ${PASTE_INTO}:
 ${found.script}`;
 
 /** The whole run of one suite at once, for tests: the text of the first disagreement, or undefined. */
-export function search<C>(name: SuiteName, suite: Suite<C>, seed: number, commands: number): string | undefined {
+export async function search<C>(
+  name: SuiteName,
+  suite: Suite<C>,
+  seed: number,
+  commands: number,
+): Promise<string | undefined> {
   const run = runSuite(name, suite, { seed, commands, most: 1 });
-  let turn = run.next();
-  while (turn.done !== true) turn = run.next();
+  let turn = await run.next();
+  while (turn.done !== true) turn = await run.next();
   const [first] = turn.value.disagreements;
   return first === undefined ? undefined : disagreementText(name, first);
 }

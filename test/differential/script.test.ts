@@ -40,7 +40,7 @@ if (typeof host === 'string') {
   describe('a printed script', () => {
     const fault = FAULTS.find(({ name }) => name === FAULT);
 
-    function findIt(): DisagreementReport {
+    async function findIt(): Promise<DisagreementReport> {
       const take = fault?.plant();
       try {
         const run = runSuite('files', suiteOf(host as Exclude<typeof host, string>, 'files'), {
@@ -48,7 +48,7 @@ if (typeof host === 'string') {
           commands: 2000,
           most: 1,
         });
-        for (let turn = run.next(); ; turn = run.next()) {
+        for (let turn = await run.next(); ; turn = await run.next()) {
           if (turn.done !== true) continue;
           const [first] = turn.value.disagreements;
           if (first === undefined) throw new Error('the mistake was not found');
@@ -60,7 +60,7 @@ if (typeof host === 'string') {
     }
 
     it('is short, passes on equal kernels and fails on others', { timeout: 120_000 }, async () => {
-      const { script } = findIt();
+      const { script } = await findIt();
       expect(script.split('\n').filter((line) => line.startsWith('  { do:')).length).toBeLessThanOrEqual(3);
       const [without = '', planted = ''] = files;
       writeFileSync(without, script);

@@ -1,4 +1,6 @@
 /** What there is to compare on a host, by name. */
+import type { BesideCommand } from './beside-commands.ts';
+import { besideSuite } from './beside-suite.ts';
 import type { Command } from './commands.ts';
 import type { CpuCommand } from './cpu-commands.ts';
 import { cpuSuite } from './cpu-suite.ts';
@@ -17,10 +19,12 @@ export interface Commands {
   readonly protected: KvmCommand;
   /** A vCPU: instructions and state. */
   readonly cpu: CpuCommand;
+  /** Guests that run beside the program, and kicks. */
+  readonly beside: BesideCommand;
 }
 
 export type SuiteName = keyof Commands;
-export const SUITES: readonly SuiteName[] = ['files', 'kvm', 'protected', 'cpu'];
+export const SUITES: readonly SuiteName[] = ['files', 'kvm', 'protected', 'cpu', 'beside'];
 const SW_PROTECTED = 1;
 
 const MAKE: { readonly [N in SuiteName]: (host: Host) => Suite<Commands[N]> } = {
@@ -28,6 +32,7 @@ const MAKE: { readonly [N in SuiteName]: (host: Host) => Suite<Commands[N]> } = 
   kvm: (host) => kvmSuite(host, 0),
   protected: (host) => kvmSuite(host, SW_PROTECTED),
   cpu: cpuSuite,
+  beside: besideSuite,
 };
 
 export const suiteOf = <N extends SuiteName>(host: Host, name: N): Suite<Commands[N]> => MAKE[name](host);

@@ -16,9 +16,9 @@ export function testSuite(name: SuiteName, title: string, usual: number): void {
     return;
   }
   const without = name !== 'files' || host.noVm === undefined ? '' : ` [guest_memfd left out: ${host.noVm}]`;
-  it(`${title}, ${wanted} commands, seed ${seed}${without}`, { timeout: 0 }, () => {
+  it(`${title}, ${wanted} commands, seed ${seed}${without}`, { timeout: 0 }, async () => {
     const run = <N extends SuiteName>(suite: N) => search(suite, suiteOf(host, suite), seed, wanted);
-    const found = run(name);
+    const found = await run(name);
     if (found !== undefined) expect.fail(found);
   });
 }

@@ -252,7 +252,7 @@ export class Assembler extends AssemblerCore {
   lgdt(address: Memory): this {
     return this.emit('lgdt', [address]);
   }
-  /** Return to another code segment: offset and selector are on the stack. Not in 64-bit code. */
+  /** Return to another code segment: offset and selector are on the stack. In 64-bit code words of four bytes. */
   retf(): this {
     return this.emit('retf');
   }

@@ -1,7 +1,7 @@
 import { candidates, isGroup, takesModrm } from './dispatch.ts';
 import type { RepeatPrefix } from './encode.ts';
 import type { InstructionForm, Semantics } from './form.ts';
-import { isBranch } from './match.ts';
+import { FAR, isBranch } from './match.ts';
 import { OperandReader } from './operand-reader.ts';
 import type { Bits, Mode, Operand } from './operands.ts';
 import { ByteReader } from './reader.ts';
@@ -103,7 +103,7 @@ function hasExactly({ operandSize, repeat }: Prefixes, mandatory: InstructionFor
 }
 
 /** Here the size prefix changes what is loaded; only what the mode says is known. */
-const SIZED_BY_MODE: ReadonlySet<Semantics> = new Set(['lgdt', 'ret-far']);
+const SIZED_BY_MODE: ReadonlySet<Semantics> = new Set(['lgdt', ...FAR]);
 
 /** Whether a candidate is what the prefixes and the following byte say. */
 function applies(form: InstructionForm, prefixes: Prefixes, next: number, mode: Mode): boolean {

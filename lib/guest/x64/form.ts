@@ -2,7 +2,7 @@
  * How an operand is encoded, in the notation of the architecture manuals' opcode maps:
  * - `E` register or memory in ModRM.rm; `R` register only; `M` memory only; `G` register in ModRM.reg
  * - `Z` register in the low three bits of the opcode; `C` control and `S` segment register in ModRM.reg
- * - `I` immediate: `Ib` eight bits, `Is` eight bits sign-extended to the operand size, `Iz` 16 or 32 bits
+ * - `I` immediate: `Ib` eight bits, `Iw` 16, `Is` eight bits sign-extended to the operand size, `Iz` 16 or 32 bits
  *   (sign-extended when the operand is 64 bits wide), `Iv` as wide as the operand
  * - `J` distance to a branch target
  * - second letter: `b` 8 bits, `w` 16, `d` 32, `v` the operand size, `n` the machine's word (32, or 64 in long mode)
@@ -10,7 +10,7 @@
  */
 export type OperandSpec =
   | ('Eb' | 'Ew' | 'Ed' | 'Ev' | 'Rv' | 'Rn' | 'M' | 'Gb' | 'Gv' | 'Zb' | 'Zv' | 'Cn' | 'Sw')
-  | ('Ib' | 'Is' | 'Iz' | 'Iv' | 'Jb' | 'Jz')
+  | ('Ib' | 'Iw' | 'Is' | 'Iz' | 'Iv' | 'Jb' | 'Jz')
   | ('AL' | 'rAX' | 'DX' | 'CL' | '1');
 
 /**
@@ -34,7 +34,8 @@ export type Semantics =
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'fence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps')
   | ('clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
-  | ('int3' | 'ud2' | 'hypercall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt' | 'ret-far')
+  | ('int3' | 'ud2' | 'hypercall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt')
+  | ('jmp-far' | 'call-far' | 'ret-far' | 'iret')
   | ('vmgexit' | 'pvalidate' | 'tdcall');
 
 export type Mnemonic =
@@ -45,7 +46,8 @@ export type Mnemonic =
   | ('push' | 'pop' | 'pushf' | 'popf' | 'call' | 'ret' | 'jmp' | 'jcc' | 'loop' | 'loope' | 'loopne' | 'jcxz')
   | ('in' | 'out' | 'hlt' | 'nop' | 'pause' | 'mfence' | 'lfence' | 'sfence' | 'cpuid' | 'rdtsc' | 'rdmsr' | 'wrmsr')
   | ('stos' | 'movs' | 'lods' | 'scas' | 'cmps' | 'clc' | 'stc' | 'cld' | 'std' | 'cli' | 'sti')
-  | ('int3' | 'ud2' | 'vmcall' | 'vmmcall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt' | 'retf')
+  | ('int3' | 'ud2' | 'vmcall' | 'vmmcall' | 'cmpxchg' | 'xadd' | 'invlpg' | 'lgdt')
+  | ('jmpf' | 'callf' | 'retf' | 'iret')
   | ('vmgexit' | 'pvalidate' | 'tdcall');
 
 /**

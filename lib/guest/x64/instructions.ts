@@ -217,7 +217,13 @@ const MACHINE: readonly InstructionForm[] = [
   form('vmcall', 'fixed', [0x0f, 0x01, 0xc1], [], { semantics: 'hypercall', emulation: 'no' }),
   form('vmmcall', 'fixed', [0x0f, 0x01, 0xd9], [], { semantics: 'hypercall', emulation: 'no' }),
   form('lgdt', 'fixed', [0x0f, 0x01], ['M'], { digit: 2 }),
-  form('retf', 'fixed', [0xcb], [], { semantics: 'ret-far', only: 'legacy' }),
+  // Between code segments: to where offset and selector lie in memory, or on the stack.
+  form('jmpf', 'full', [0xff], ['M'], { digit: 5, semantics: 'jmp-far' }),
+  form('callf', 'full', [0xff], ['M'], { digit: 3, semantics: 'call-far' }),
+  form('retf', 'full', [0xcb], [], { semantics: 'ret-far' }),
+  form('retf', 'full', [0xca], ['Iw'], { semantics: 'ret-far' }),
+  // The emulator knows that of real mode only.
+  form('iret', 'full', [0xcf], [], { emulation: 'no' }),
   // Of SEV-ES, SEV-SNP and TDX guests; elsewhere vmgexit is vmmcall, and the other two are undefined.
   form('vmgexit', 'fixed', [0x0f, 0x01, 0xd9], [], { mandatory: 0xf3, emulation: 'no' }),
   form('pvalidate', 'fixed', [0x0f, 0x01, 0xff], [], { mandatory: 0xf2, emulation: 'no' }),

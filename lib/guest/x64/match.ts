@@ -40,6 +40,10 @@ export function stackBits(mode: Mode): Bits {
   return mode;
 }
 
+/** They take the size that the mode says, or 64 bits by REX.W. */
+export const FAR: readonly Semantics[] = ['jmp-far', 'call-far', 'ret-far', 'iret'];
+const isFar = ({ semantics }: InstructionForm): boolean => FAR.includes(semantics);
+
 const BRANCHES = new Set<Semantics>(['call', 'ret', 'jmp', 'jcc', 'loop', 'jcxz']);
 
 export function isBranch(form: InstructionForm): boolean {
@@ -55,10 +59,12 @@ function operandBits(form: InstructionForm, operands: readonly Operand[], option
     if ((operand?.kind === 'register' || operand?.kind === 'memory') && operand.bits !== 0) return operand.bits;
   }
   if (options.bits !== undefined) return options.bits;
+  if (isFar(form)) return options.mode === 64 ? 32 : options.mode;
   return form.width === 'stack' ? stackBits(options.mode) : undefined;
 }
 
 function allowedBits(form: InstructionForm, bits: Bits, mode: Mode): boolean {
+  if (isFar(form)) return bits === mode || (mode === 64 && bits === 32);
   if (form.width === 'full') return bits !== 8 && (bits !== 64 || mode === 64);
   if (form.width === 'port') return bits === 16 || bits === 32;
   if (form.width !== 'stack') return true;
@@ -150,6 +156,7 @@ function place(
     case 'I': {
       if (operand.kind !== 'immediate') return SHAPE;
       const size = spec === 'Iz' && slots.bits === 64 ? 32 : spec === 'Iz' || spec === 'Iv' ? slots.bits : 8;
+      if (spec === 'Iw') return immediate(slots, operand.value, 16, 16, position);
       return immediate(slots, operand.value, size, spec === 'Ib' ? 8 : slots.bits, position);
     }
     case 'J': {

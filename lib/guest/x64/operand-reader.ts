@@ -80,6 +80,8 @@ export class OperandReader {
         return { kind: 'immediate', value: 1n, bits: 8 };
       case 'Ib':
         return this.immediate(8, 8);
+      case 'Iw':
+        return this.immediate(16, 16);
       case 'Is':
         return this.immediate(8, this.context.bits);
       case 'Iz':

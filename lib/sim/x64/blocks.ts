@@ -96,6 +96,7 @@ export class Blocks {
   #build(ripLow: number, ripHigh: number): Block {
     const { mmu } = this.#machine;
     const [low, high] = this.#linear(ripLow, ripHigh, 0);
+    if (!this.#isInSegment(ripLow, 1)) throw this.#state.exception(VECTOR.protection, 0);
     const view = this.#page(low, high);
     const offset = low & 4095;
     const bytes = new Uint8Array(view.buffer, view.byteOffset, 4096);

@@ -1,9 +1,10 @@
 /** From a decoded instruction to something that can be called: one entry for each meaning in the instruction table. */
 import type { Semantics } from '../../guest/x64/form.ts';
+import { FAR } from '../../guest/x64/match.ts';
 import { compileBinary, compileCompare, compileNot, compileShift, compileUnary } from './arithmetic.ts';
 import { compileBitTest, compileByteSwap, compileScan, compileSpreadSign, compileWiden } from './bits.ts';
 import { compileCall, compileJcc, compileJcxz, compileJmp, compileLoop, compileReturn } from './branches.ts';
-import { compileLoadTable, compileReturnFar } from './far.ts';
+import { compileCallFar, compileInterruptReturn, compileJumpFar, compileLoadTable, compileReturnFar } from './far.ts';
 import type { Operation, Site } from './machine.ts';
 import {
   compileCompareExchange,
@@ -53,7 +54,8 @@ function flag(change: (r: Int32Array) => void): Compile {
       change(r);
 }
 
-const COMPILERS: Readonly<Record<Semantics, Compile>> = {
+/** By what an instruction means. Differential tests plant mistakes here. */
+export const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   add: (site) => compileBinary(site, 'add'),
   or: (site) => compileBinary(site, 'or'),
   adc: (site) => compileBinary(site, 'adc'),
@@ -152,7 +154,10 @@ const COMPILERS: Readonly<Record<Semantics, Compile>> = {
   hypercall: compileHypercall,
   invlpg: compileInvlpg,
   lgdt: compileLoadTable,
+  'jmp-far': compileJumpFar,
+  'call-far': compileCallFar,
   'ret-far': compileReturnFar,
+  iret: compileInterruptReturn,
   // Processors without SEV-ES do not look at the prefix.
   vmgexit: (site) => (site.machine.secure === undefined ? compileHypercall(site) : compileSecure(site, 'vmgexit')),
   pvalidate: (site) => compileSecure(site, 'pvalidate'),
@@ -164,7 +169,7 @@ export function compile(site: Site): Operation {
 }
 
 /** They set rip themselves. */
-const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'ret-far', 'jmp', 'jcc', 'loop', 'jcxz']);
+const BRANCHES: ReadonlySet<Semantics> = new Set(['call', 'ret', 'jmp', 'jcc', 'loop', 'jcxz', ...FAR]);
 /** What follows may have to be decoded or translated differently, or is not executed at once. */
 const LAST: ReadonlySet<Semantics> = new Set([
   ...BRANCHES,

@@ -40,6 +40,7 @@ export function isCr4(value: bigint, cpuid: Cpuid): boolean {
   return (value & ~allowed) === 0n;
 }
 
+const MAX_PHYSICAL_BITS = 52;
 const CR0_KNOWN = 0xe005_003fn;
 
 export function readControl(state: State, index: number): bigint {
@@ -58,7 +59,7 @@ export function readControl(state: State, index: number): bigint {
 }
 
 /** Throws #GP for values that the processor refuses. */
-export function writeControl({ state, mmu, cpuid }: Machine, index: number, value: bigint): void {
+export function writeControl({ state, mmu, cpuid, emulated }: Machine, index: number, value: bigint): void {
   switch (index) {
     case 0:
       writeCr0(state, value);
@@ -67,7 +68,7 @@ export function writeControl({ state, mmu, cpuid }: Machine, index: number, valu
       state.cr2 = value;
       return;
     case 3:
-      writeCr3(state, value);
+      writeCr3(state, value, emulated ? cpuid.paging.physicalBits : MAX_PHYSICAL_BITS);
       break;
     case 4:
       writeCr4(state, cpuid, value);
@@ -100,10 +101,10 @@ function writeCr0(state: State, value: bigint): void {
   state.cr0 = (value & CR0_KNOWN) | 0x10n;
 }
 
-function writeCr3(state: State, value: bigint): void {
+function writeCr3(state: State, value: bigint, physicalBits: number): void {
   // Bit 63 only says that translations may be kept.
   const address = value & ~(1n << 63n);
-  if (state.long && address >> 52n !== 0n) throw state.exception(VECTOR.protection, 0);
+  if (state.long && address >> BigInt(physicalBits) !== 0n) throw state.exception(VECTOR.protection, 0);
   state.cr3 = address;
 }
 

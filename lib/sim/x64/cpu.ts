@@ -54,10 +54,10 @@ export class X64Cpu {
   constructor(options: X64CpuOptions = {}) {
     const state = new State(options.taskType);
     const emulated = options.emulated ?? true;
-    const mmu = new Mmu(state, emulated);
+    const cpuid = new Cpuid();
+    const mmu = new Mmu(state, emulated ? cpuid : undefined);
     const clock = options.clock ?? ((): bigint => BigInt(this.#executed));
     const memory = new Memory(state, mmu);
-    const cpuid = new Cpuid();
     const msrs = new Msrs(state, cpuid, clock, options.linearBits);
     this.#machine = { state, r: state.r, mmu, memory, msrs, cpuid, secure: undefined, emulated };
     this.#blocks = new Blocks(this.#machine);
@@ -111,6 +111,7 @@ export class X64Cpu {
 
   setCpuid(entries: readonly CpuidEntry[]): void {
     this.#machine.cpuid.set(entries);
+    this.#machine.mmu.flush();
   }
 
   getCpuid(): readonly CpuidEntry[] {
@@ -127,6 +128,15 @@ export class X64Cpu {
     const done = this.#machine.msrs.set(index, value, true);
     this.#machine.mmu.flush();
     return done;
+  }
+
+  /** Of the time-stamp counter, to the host's. */
+  get tscOffset(): bigint {
+    return this.#machine.msrs.tscOffset;
+  }
+
+  set tscOffset(value: bigint) {
+    this.#machine.msrs.tscOffset = value;
   }
 
   /** Makes it the vCPU of a protected guest. Before its first instruction. */
@@ -230,7 +240,6 @@ export class X64Cpu {
     const sum = (block.ripLow >>> 0) + (block.offsets[index] ?? 0);
     r[RIP_LOW] = sum;
     r[RIP_HIGH] = sum > 0xffff_ffff && state.codeBits === 64 ? block.ripHigh + 1 : block.ripHigh;
-    if (state.codeBits === 16) r[RIP_LOW] = sum & 0xffff;
   }
 
   #takeStop(): Stop {

@@ -1,4 +1,5 @@
 /** What the guest sees of KVM_SET_CPUID2. */
+import type { PagingTraits } from './reserved.ts';
 
 /** The fields of struct kvm_cpuid_entry2 that matter here. */
 export interface CpuidEntry {
@@ -17,11 +18,16 @@ const SIGNIFICANT_INDEX = 1;
 const NOTHING: CpuidValues = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 /** The ebx of leaf 0 of AuthenticAMD and HygonGenuine: out-of-range leaves are zeros there. */
 const ZEROING_VENDORS: ReadonlySet<number> = new Set([0x6874_7541, 0x6f67_7948]);
+const EXTENDED_LEAF = 0x8000_0001;
+const GIGABYTE_PAGES = 1 << 26;
+/** Where CPUID says nothing about physical addresses. */
+const DEFAULT_PHYSICAL_BITS = 36;
 const APIC_ENABLED = 0x800n;
 const CR4_OSXSAVE = 0x4_0000n;
 
 export class Cpuid {
   #entries: readonly CpuidEntry[] = [];
+  #paging: PagingTraits = { physicalBits: DEFAULT_PHYSICAL_BITS, gigabytePages: false, reservesGlobal: false };
 
   get entries(): readonly CpuidEntry[] {
     return this.#entries;
@@ -29,6 +35,21 @@ export class Cpuid {
 
   set(entries: readonly CpuidEntry[]): void {
     this.#entries = entries.map((entry) => ({ ...entry }));
+    this.#paging = this.#pagingTraits();
+  }
+
+  /** What page tables depend on. */
+  get paging(): PagingTraits {
+    return this.#paging;
+  }
+
+  #pagingTraits(): PagingTraits {
+    const features = this.#find(EXTENDED_LEAF, 0)?.edx ?? 0;
+    return {
+      physicalBits: physicalBits(this),
+      gigabytePages: (features & GIGABYTE_PAGES) !== 0,
+      reservesGlobal: ZEROING_VENDORS.has((this.#find(0, 0)?.ebx ?? 0) >>> 0),
+    };
   }
 
   #find(leaf: number, index: number): CpuidEntry | undefined {
@@ -66,8 +87,6 @@ export class Cpuid {
   }
 }
 
-/** Where CPUID says nothing about physical addresses. */
-const DEFAULT_PHYSICAL_BITS = 36;
 const HIGHEST_EXTENDED_LEAF = 0x8000_0000;
 const ADDRESS_SIZES_LEAF = 0x8000_0008;
 

@@ -1,7 +1,7 @@
 /** Delivery of exceptions and interrupts through the table that the guest set up. */
 import type { Machine } from './machine.ts';
 import { at, FLAG, getFlags, getPair, HIGH, RIP_HIGH, RIP_LOW, RSP, setFlags, setPair } from './registers.ts';
-import { asSupervisor, linearAt, readDescriptor } from './segments.ts';
+import { asSupervisor, linearAt, markAccessed, readDescriptor } from './segments.ts';
 import { push } from './stack.ts';
 import { SEGMENT, type Segment } from './state.ts';
 import { EXCEPTION, NO_ERROR_CODE, VECTOR } from './stop.ts';
@@ -149,7 +149,7 @@ function readGate(machine: Machine, vector: number, software: boolean): Gate {
     high: offsetHigh,
     type,
     stackTable: state.long ? second & 7 : 0,
-    cs: { ...cs, selector: selector & ~3 },
+    cs: { ...markAccessed(machine, cs), selector: selector & ~3 },
   };
 }
 

@@ -1,6 +1,7 @@
 /** From linear addresses to bytes: translation, the pages of the bus, and what has no bytes. */
 import type { BusMiss, GuestBus } from '../vcpu/bus.ts';
 import { Tlb } from '../vcpu/tlb.ts';
+import type { Cpuid } from './cpuid.ts';
 import { at, EVENT, EVENT_CODE } from './registers.ts';
 import { CR0, type State } from './state.ts';
 import { VECTOR } from './stop.ts';
@@ -39,14 +40,17 @@ export class Mmu implements TableMemory {
    * it, page tables are looked at again when a program says so, as on a processor.
    */
   readonly #rewalks: boolean;
+  readonly #cpuid: Cpuid | undefined;
   /** Pages of the tables that translations came from, as offsets in buffers. */
   readonly #tables: Pages = new Map();
   /** Pages that decoded blocks came from, as offsets in buffers: writes to them are noticed one by one. */
   readonly #code: Pages = new Map();
 
-  constructor(state: State, rewalks = false) {
+  /** @param cpuid of the processor that KVM's emulator imitates; then `rewalks`. */
+  constructor(state: State, cpuid?: Cpuid) {
     this.state = state;
-    this.#rewalks = rewalks;
+    this.#cpuid = cpuid;
+    this.#rewalks = cpuid !== undefined;
   }
 
   /** To be called before every run: the bus may have changed meanwhile. */
@@ -88,7 +92,7 @@ export class Mmu implements TableMemory {
       const spare = 64 - state.linearBits;
       if ((high << spare) >> spare !== high) throw state.exception(VECTOR.protection, 0);
     }
-    return walk(state, this, low, high, access);
+    return walk(state, this, low, high, access, this.#cpuid?.paging);
   }
 
   /** The page of a linear address, or the guest-physical address of a place without memory. Throws when neither can be. */

@@ -71,6 +71,15 @@ export class Msrs {
     this.#kept.set(index, value);
   }
 
+  get tscOffset(): bigint {
+    return BigInt.asUintN(64, this.#tscOffset);
+  }
+
+  set tscOffset(value: bigint) {
+    this.#tscOffset = value;
+    this.#lastTsc = 0n;
+  }
+
   /** The time-stamp counter, never twice the same. */
   tsc(): bigint {
     const now = BigInt.asUintN(64, this.#clock() + this.#tscOffset);
@@ -106,7 +115,7 @@ export class Msrs {
   /** False where the guest would get #GP: no such MSR, read-only, or a value that it does not take. The host is allowed more. */
   set(index: number, value: bigint, byHost = false): boolean {
     const state = this.#state;
-    if ((ADDRESSES.has(index) || index === MSR.kernelGsBase) && !this.#canonical(value)) return false;
+    if ((ADDRESSES.has(index) || index === MSR.kernelGsBase) && !this.canonical(value)) return false;
     switch (index) {
       case MSR.tsc:
         this.#tscOffset = value - this.#clock();
@@ -154,7 +163,8 @@ export class Msrs {
     return true;
   }
 
-  #canonical(value: bigint): boolean {
+  /** As the processor has it, whatever the guest uses of it: also for the bases of descriptor tables. */
+  canonical(value: bigint): boolean {
     return this.#extended(value) === value;
   }
 

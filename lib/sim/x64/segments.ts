@@ -46,7 +46,7 @@ function decodeDescriptor(selector: number, low: number, high: number): Segment 
   };
 }
 
-/** The descriptor that a selector names, marked as accessed. Throws #GP for one outside its table. */
+/** The descriptor that a selector names. Throws #GP for one outside its table. */
 export function readDescriptor(machine: Machine, selector: number, fault: number = VECTOR.protection): Segment {
   const { state, memory, r } = machine;
   const table = (selector & 4) === 0 ? state.gdt : state.ldt;
@@ -54,15 +54,19 @@ export function readDescriptor(machine: Machine, selector: number, fault: number
   const [low, high] = linearAt(machine, table.base, selector & ~7);
   return asSupervisor(machine, () => {
     const first = memory.load(low, high, 8);
-    const second = at(r, HIGH);
-    const descriptor = decodeDescriptor(selector, first, second);
-    if (descriptor.s === 1 && (descriptor.type & 1) === 0 && descriptor.present === 1) {
-      const [accessLow, accessHigh] = linearAt(machine, table.base, (selector & ~7) + 5);
-      memory.store(accessLow, accessHigh, 1, ((second >>> 8) & 0xff) | 1, 0);
-      descriptor.type |= 1;
-    }
-    return descriptor;
+    return decodeDescriptor(selector, first, at(r, HIGH));
   });
+}
+
+/** A descriptor that passed all checks says so, in its table too. */
+export function markAccessed(machine: Machine, segment: Segment): Segment {
+  if (segment.s === 0 || (segment.type & 1) !== 0) return segment;
+  const { state, memory } = machine;
+  const { selector, dpl, type } = segment;
+  const table = (selector & 4) === 0 ? state.gdt : state.ldt;
+  const [low, high] = linearAt(machine, table.base, (selector & ~7) + 5);
+  asSupervisor(machine, () => memory.store(low, high, 1, 0x91 | (dpl << 5) | type, 0));
+  return { ...segment, type: type | 1 };
 }
 
 function nullSegment(selector: number, dpl: number): Segment {
@@ -116,5 +120,5 @@ function checkedSegment(machine: Machine, index: number, selector: number): Segm
     if (!conforming && (rpl > segment.dpl || cpl > segment.dpl)) throw refuse();
   }
   if (segment.present === 0) throw refuse(index === SEGMENT.ss ? VECTOR.stack : VECTOR.notPresent);
-  return segment;
+  return markAccessed(machine, segment);
 }

@@ -1,4 +1,5 @@
 /** Page tables: 32-bit, PAE, four and five levels. */
+import { isReserved32, isReserved64, type PagingTraits } from './reserved.ts';
 import { CR0, CR4, EFER, type State } from './state.ts';
 import { VECTOR } from './stop.ts';
 
@@ -39,10 +40,17 @@ interface Level {
 }
 
 /**
- * The page frame for a linear address; sets accessed and dirty bits as a processor does. Throws a page fault.
- * Reserved bits above the physical address width are not checked.
+ * The page frame for a linear address; sets accessed and dirty bits as a processor does. Throws a page fault. Without `traits` reserved bits
+ * are those of every processor: what is an address is for the machine to say.
  */
-export function walk(state: State, memory: TableMemory, low: number, high: number, access: Access): number {
+export function walk(
+  state: State,
+  memory: TableMemory,
+  low: number,
+  high: number,
+  access: Access,
+  traits?: PagingTraits,
+): number {
   const pae = (state.cr4 & CR4.pae) !== 0n;
   const { long } = state;
   const indexBits = pae ? 9 : 10;
@@ -74,7 +82,9 @@ export function walk(state: State, memory: TableMemory, low: number, high: numbe
     path.push({ gfn: table, offset, low: entry });
     const frame = (entryHigh & HIGH_ADDRESS) * 2 ** 20 + (entry >>> 12);
     const large = (entry & LARGE) !== 0 && level > 1 && !pointer && (pae || (state.cr4 & CR4.pse) !== 0n);
-    if (large && level > 3) fault(state, low, high, access, ERROR.present | ERROR.reserved);
+    const read = { low: entry, high: entryHigh, level, large };
+    const bad = pae ? traits !== undefined && !pointer && isReserved64(read, traits, long) : isReserved32(read);
+    if (bad || (large && level > 3)) fault(state, low, high, access, ERROR.present | ERROR.reserved);
     if (level > 1 && !large) {
       table = frame;
       start = 0;

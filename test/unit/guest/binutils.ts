@@ -31,12 +31,22 @@ export function objdump(bytes: Uint8Array, mode: Mode): ObjdumpLine[] {
       ([, address = '', hex = '', text = '']) => ({
         address: Number.parseInt(address, 16),
         length: hex.trim().split(' ').length,
-        text: normalise(text),
+        text: normalise(farText(text, mode)),
       }),
     );
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Far branches by their names here: objdump tells them from near ones by the size of what they read. */
+function farText(text: string, mode: Mode): string {
+  const pointer = mode === 16 ? 'dword' : '[ft](?:byte|word)';
+  return text
+    .toLowerCase()
+    .replace(new RegExp(`^(?:rex\\.\\w+ )?(?:addr\\d+ )?(jmp|call)\\s+${pointer} ptr `), '$1f ')
+    .replace(/^rex\.\w+ (retf|iret)/, '$1')
+    .replace(/^(retf|iret)[wdq]/, '$1');
 }
 
 /** String instructions with spelled-out operands, in the short spelling: the suffix says the size. */

@@ -100,6 +100,8 @@ function samplesOf(spec: OperandSpec, bits: Bits, mode: Mode, form: InstructionF
       return [unsigned(1n, 8)];
     case 'Ib':
       return [unsigned(0x12n, 8), unsigned(form.semantics === 'in' || form.semantics === 'out' ? 0x80n : -2n, 8)];
+    case 'Iw':
+      return [0x10n, 0xfff0n].map((value) => ({ kind: 'immediate', value, bits: 16 }));
     case 'Is':
       return [unsigned(5n, bits), unsigned(-128n, bits)];
     case 'Iz':

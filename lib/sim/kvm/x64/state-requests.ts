@@ -27,6 +27,7 @@ import { E2BIG, EFAULT, EINVAL, ENOTTY } from '../../errno.ts';
 import { MAX_CPUID_ENTRIES, MAX_IO_MSRS } from './limits.ts';
 import { preFault } from './pre-fault.ts';
 import type { X64Vcpu } from './vcpu.ts';
+import { vcpuAttribute } from './vcpu-attr.ts';
 
 const { KVM_MP_STATE_RUNNABLE } = KVM_MP_STATE.value;
 
@@ -181,5 +182,5 @@ export function stateRequest(vcpu: X64Vcpu, request: number, arg: bigint): numbe
     return preFault(vcpu, arg);
   }
   if (request === KVM_MEMORY_ENCRYPT_OP.request) return vcpuCommand(vcpu, arg);
-  return HANDLERS.get(request)?.(vcpu, arg);
+  return HANDLERS.get(request)?.(vcpu, arg) ?? vcpuAttribute(vcpu, request, arg);
 }

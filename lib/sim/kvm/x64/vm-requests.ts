@@ -24,8 +24,8 @@ export function vmRequest(vm: X64Vm, request: number, arg: bigint): number {
       return arg > LAST_TSS ? -EINVAL : 0;
     // Where a page table for guests without paging goes, on processors that need one. Not once there are vCPUs.
     case KVM_SET_IDENTITY_MAP_ADDR:
-      if (vm.process.user.read(arg, 8) === undefined) return -EFAULT;
-      return vm.vcpuCount > 0 ? -EINVAL : 0;
+      if (vm.vcpuCount > 0) return -EINVAL;
+      return vm.process.user.read(arg, 8) === undefined ? -EFAULT : 0;
     case KVM_MEMORY_ENCRYPT_OP.request:
       return vm.technology?.vmCommand(arg) ?? -ENOTTY;
     case KVM_MEMORY_ENCRYPT_REG_REGION.request:

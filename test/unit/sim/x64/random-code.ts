@@ -3,7 +3,7 @@ import { decode } from '../../../../lib/guest/x64/decode.ts';
 import { encodeForm } from '../../../../lib/guest/x64/encode.ts';
 import type { InstructionForm, OperandSpec, Semantics } from '../../../../lib/guest/x64/form.ts';
 import { INSTRUCTIONS } from '../../../../lib/guest/x64/instructions.ts';
-import { isMismatch } from '../../../../lib/guest/x64/match.ts';
+import { FAR, isMismatch } from '../../../../lib/guest/x64/match.ts';
 import {
   type Bits,
   CONDITIONS,
@@ -245,7 +245,7 @@ export function randomCase(
 /** Depends on the host, changes what comes after, or ends the code. */
 const NOT_ALONE = new Set<Semantics>([
   ...(['hypercall', 'int3', 'rdtsc', 'cpuid', 'rdmsr', 'wrmsr', 'mov-control'] as const),
-  ...(['lgdt', 'ret-far', 'vmgexit', 'pvalidate', 'tdcall'] as const),
+  ...(['lgdt', ...FAR, 'vmgexit', 'pvalidate', 'tdcall'] as const),
   // KVM's emulator refuses REX.R beside a segment register, processors ignore it.
   'mov-segment',
   ...(['jmp', 'jcc', 'jcxz', 'call', 'loop', 'ret'] as const),
