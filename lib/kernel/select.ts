@@ -6,11 +6,10 @@ import { archObstacle, nativeKernel, realKernel, traced } from './native-kernel.
 import { Sys } from './sys.ts';
 import type { TraceRecord, TraceSink } from './trace.ts';
 
-export { kvmAccess, nativeKernel } from './native-kernel.ts';
-
 // What those above need to say which kernel is simulated.
 export { nearestRelease, SIM_ARCHES, SIM_RELEASES, type SimArch, type SimRelease } from '../sim/profile.ts';
 export type { SimulateOptions } from '../sim/simulate.ts';
+export { kvmAccess, nativeKernel } from './native-kernel.ts';
 
 export type Backend = 'auto' | 'kvm' | 'sim';
 
