@@ -1,7 +1,7 @@
 /** A guest that goes on by itself while the host does something, and tells how far it is through memory of its own. */
 import type { X64Builder } from '../guest/x64/builder.ts';
 import type { Exit } from '../kvm/exits.ts';
-import { Broken } from './check.ts';
+import { Broken, countCheck } from './check.ts';
 import type { Guest, GuestRun } from './guest.ts';
 import { AREA, PAGE } from './two-sided.ts';
 
@@ -82,6 +82,7 @@ export class Background {
   /** Until at least so many rounds were begun and ended from now on. */
   async progress(rounds = 1): Promise<void> {
     // The round under way began before.
+    countCheck();
     const goal = this.rounds + BigInt(rounds) + 1n;
     const deadline = performance.now() + PATIENCE_MS;
     while (this.rounds < goal) {

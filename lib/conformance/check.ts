@@ -11,6 +11,16 @@ export class Broken extends Error {
   }
 }
 
+let made = 0;
+
+/** Expectations looked at in this process, kept or broken. */
+export const checksMade = (): number => made;
+
+/** Counts one that is not made by a function of this file. */
+export function countCheck(): void {
+  made++;
+}
+
 const show = (value: unknown): string =>
   inspect(value, { depth: 4, breakLength: Number.POSITIVE_INFINITY, maxArrayLength: 16, maxStringLength: 200 });
 
@@ -24,12 +34,14 @@ const showFault = ({ kind, code, offset, bytesDone }: MemoryFault): string =>
 
 /** The value of a call that must succeed. */
 export function accepted<T>(result: Result<T>, what: string): T {
+  made++;
   if (!result.ok) throw new Broken(what, 'success', showResult(result));
   return result.value;
 }
 
 /** A call that must fail with this errno, or one of these. An access to memory that faults is no errno. */
 export function refused(result: Result<unknown>, code: string | readonly string[], what: string): Refusal {
+  made++;
   const codes = typeof code === 'string' ? [code] : code;
   if (result.ok || result.fault !== undefined || !codes.includes(result.code))
     throw new Broken(what, codes.join(' or '), showResult(result));
@@ -48,6 +60,7 @@ export interface FaultExpectation {
 
 /** An access to memory that must fault. */
 export function faulted(result: Result<unknown>, expected: FaultExpectation, what: string): MemoryFault {
+  made++;
   const { kind, code, offset, bytesDone } = expected;
   const fault = result.ok ? undefined : result.fault;
   const fits =
@@ -64,15 +77,18 @@ export function faulted(result: Result<unknown>, expected: FaultExpectation, wha
 
 /** Deep equality. */
 export function same<T>(actual: T, expected: T, what: string): void {
+  made++;
   if (!isDeepStrictEqual(actual, expected)) throw new Broken(what, show(expected), show(actual));
 }
 
 export function holds(condition: boolean, what: string, detail = 'it does not'): void {
+  made++;
   if (!condition) throw new Broken(what, 'that it holds', detail);
 }
 
 /** Every byte has this value; says where the first other one is. */
 export function filledWith(bytes: Uint8Array, byte: number, what: string): void {
+  made++;
   const at = bytes.findIndex((value) => value !== byte);
   if (at === -1) return;
   throw new Broken(

@@ -1,6 +1,6 @@
 /** Guests that ask for conversions (KVM_HC_MAP_GPA_RANGE), and hosts that carry them out. */
 import type { HypercallExit } from '../kvm/exits.ts';
-import { Broken } from './check.ts';
+import { Broken, countCheck } from './check.ts';
 import { describeExit, type Guest, type GuestRun } from './guest.ts';
 
 export const MAP_GPA_RANGE = 12;
@@ -18,6 +18,7 @@ export interface Request {
 
 /** The run must have ended with this hypercall. */
 export function hypercall({ last }: GuestRun): HypercallExit {
+  countCheck();
   if (last.name !== 'KVM_EXIT_HYPERCALL') throw new Broken('the guest', 'KVM_EXIT_HYPERCALL', describeExit(last));
   return last;
 }

@@ -7,7 +7,7 @@ import type { Memslot } from '../kvm/memslot.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { Mapping } from '../memory/mapping.ts';
-import { Broken } from './check.ts';
+import { Broken, countCheck } from './check.ts';
 
 /** Each vCPU has 64 KiB below this for its page tables, and 64 KiB above for its program. */
 const PROGRAMS = 0x10_0000;
@@ -113,6 +113,7 @@ export class Guest {
 
 /** What the program reported, when it came to its halt and its checks held. */
 export function halted(run: GuestRun): ReadonlyMap<number, bigint> {
+  countCheck();
   if (run.last.name !== 'KVM_EXIT_HLT') throw new Broken('the guest', 'that it halts', describeExit(run.last));
   return checked(run);
 }
@@ -120,7 +121,9 @@ export function halted(run: GuestRun): ReadonlyMap<number, bigint> {
 /** What the program reported, when its checks held. */
 export function checked(run: GuestRun): ReadonlyMap<number, bigint> {
   for (const event of run.events) {
-    if (event.kind !== 'check' || event.passed) continue;
+    if (event.kind !== 'check') continue;
+    countCheck();
+    if (event.passed) continue;
     const { gpa, expected, actual } = event;
     throw new Broken(
       `guest memory at gpa 0x${gpa.toString(16)}`,

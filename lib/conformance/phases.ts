@@ -2,7 +2,7 @@
 import type { X64Builder } from '../guest/x64/builder.ts';
 import type { Int } from '../kernel/kernel.ts';
 import type { Exit } from '../kvm/exits.ts';
-import { Broken, same } from './check.ts';
+import { Broken, countCheck, same } from './check.ts';
 import { checked, describeExit, type Guest, type GuestRun, halted } from './guest.ts';
 
 /** A port that no device has: an access to it ends KVM_RUN, and needs no memory. */
@@ -16,6 +16,7 @@ export function turn(g: X64Builder): void {
 /** What the guest reported when it handed the turn over; its checks must have held. */
 export function handedOver(run: GuestRun): ReadonlyMap<number, bigint> {
   const { last } = run;
+  countCheck();
   if (last.name !== 'KVM_EXIT_IO' || last.port !== TURN_PORT)
     throw new Broken('the guest', "that it comes to the host's turn", describeExit(last));
   return checked(run);
@@ -63,6 +64,7 @@ export function memoryFault({ last }: GuestRun, { gpa, private: isPrivate, code 
 
 /** The guest must have ended with an MMIO access of 8 bytes there. */
 export function mmio(last: Exit, gpa: number, written?: Int): void {
+  countCheck();
   if (last.name !== 'KVM_EXIT_MMIO')
     throw new Broken('the guest', `KVM_EXIT_MMIO at gpa 0x${gpa.toString(16)}`, describeExit(last));
   const { data } = last;

@@ -1,6 +1,6 @@
 /** Runs scenarios one after the other on one kernel, in this process. */
 import type { Sys } from '../kernel/sys.ts';
-import { Broken } from './check.ts';
+import { Broken, checksMade } from './check.ts';
 import { Context } from './context.ts';
 import { Environment, missing } from './needs.ts';
 import { Random } from './random.ts';
@@ -26,9 +26,18 @@ export interface RunOptions {
 
 class TooLong extends Error {}
 
+/** A scenario that looks at nothing passes on every kernel. */
+class Idle extends Error {
+  constructor() {
+    super(
+      'it checked nothing: expect something of the kernel, by accepted, refused, faulted, same, holds or filledWith of its context',
+    );
+  }
+}
+
 function words(error: unknown): string {
   if (error instanceof Broken) return error.message;
-  if (error instanceof TooLong) return error.message;
+  if (error instanceof TooLong || error instanceof Idle) return error.message;
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }
 
@@ -39,12 +48,14 @@ async function once(scenario: Scenario, environment: Environment, random: Random
   const all = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
   const context = new Context(environment, scenario.needs.vmType ?? 'default', random, all);
   let failure: { error: unknown } | undefined;
+  const checks = checksMade();
   try {
     // A body that never settles must not keep the suite; what it opened is closed under it.
     await Promise.race([
       scenario.run(context),
       new Promise<never>((_, reject) => all.addEventListener('abort', () => reject(all.reason), { once: true })),
     ]);
+    if (checksMade() === checks) throw new Idle();
   } catch (error) {
     failure = { error };
   } finally {

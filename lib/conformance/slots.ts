@@ -2,7 +2,7 @@
 import type { Result } from '../kernel/raw.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { KVM_CAP } from '../uapi/index.ts';
-import { Broken } from './check.ts';
+import { Broken, countCheck } from './check.ts';
 import type { Context } from './context.ts';
 import { PAGE } from './file-kinds.ts';
 import { checked, describeExit, type GuestRun } from './guest.ts';
@@ -85,6 +85,7 @@ export const addressSpaces = (vm: Vm): number =>
 export function mmio(t: Context, run: GuestRun, expected: { gpa: number; length: number; isWrite: boolean }): void {
   checked(run);
   const { last } = run;
+  countCheck();
   if (last.name !== 'KVM_EXIT_MMIO') throw new Broken('the exit', 'KVM_EXIT_MMIO', describeExit(last));
   const { gpa, length, isWrite } = last;
   t.same({ gpa, length, isWrite }, expected, 'exit');

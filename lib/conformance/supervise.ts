@@ -80,6 +80,7 @@ class Suite {
     const { kernel, seed, repeat, kmsg, modules, signal } = this.#options;
     const child = fork(new URL('./child.js', import.meta.url), [], { serialization: 'advanced', execArgv: [] });
     const order: ChildOrder = { names, kernel, seed, repeat, kmsg, modules };
+    // Without a result yet: the scenario under way, or the one that comes next.
     let current = { name: names[0] ?? '', since: performance.now() };
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -105,6 +106,7 @@ class Suite {
             watch((this.#limits.get(message.name) ?? DEFAULT_TIMEOUT_MS) + GRACE_MS);
           } else {
             this.add(message.result);
+            current = { name: names[names.indexOf(message.result.name) + 1] ?? '', since: performance.now() };
             if (this.results.length > 0 && message.result.name === names[names.length - 1]) resolve({ kind: 'done' });
             else if (this.bailed) resolve({ kind: 'done' });
           }

@@ -29,4 +29,3 @@ export const ENAMETOOLONG = errnoOf('ENAMETOOLONG');
 export const ENOSYS = errnoOf('ENOSYS');
 export const EOVERFLOW = errnoOf('EOVERFLOW');
 export const EOPNOTSUPP = errnoOf('EOPNOTSUPP');
-export const EHWPOISON = errnoOf('EHWPOISON');

@@ -86,13 +86,13 @@ export const cachestat = defineLayout(
 );
 
 /** System call numbers, for the calls that a C library may not wrap. Source: the kernel's unistd headers. */
-export const NR_X86 = defineNames(
+defineNames(
   'NR',
   'values',
   { __NR_fallocate: 285, __NR_memfd_create: 319, __NR_memfd_secret: 447, __NR_cachestat: 451 },
   'x86',
 );
-export const NR_ARM64 = defineNames(
+defineNames(
   'NR',
   'values',
   { __NR_fallocate: 47, __NR_memfd_create: 279, __NR_memfd_secret: 447, __NR_cachestat: 451 },

@@ -36,16 +36,24 @@ describe('verdicts', () => {
       throws: 'failed',
       needs_the_future: 'skipped',
       leaves_everything_open: 'passed',
+      checks_nothing: 'failed',
       passes_at_the_end: 'passed',
+      dies_after_its_result: 'passed',
+      comes_next: 'failed',
+      comes_last: 'passed',
     });
     const { totals, scenarios } = report(stdout);
     expect(totals.passed + totals.failed + totals.skipped).toBe(scenarios.length);
+    // Each scenario has one result.
+    expect(new Set(scenarios.map(({ name }) => name)).size).toBe(scenarios.length);
     const detail = (name: string) => scenarios.find((scenario) => scenario.name === `odd/process/${name}`)?.detail;
     expect(detail('dies_of_SIGKILL')).toContain('SIGKILL');
     expect(detail('exits')).toContain('status 0');
     expect(detail('blocks')).toContain('hangs');
     expect(detail('never_settles')).toContain('200 ms');
     expect(detail('expects_too_much')).toMatch(/^an ordinary memfd: expected EPERM, got success/);
+    expect(detail('checks_nothing')).toContain('checked nothing');
+    expect(detail('comes_next')).toContain('status 3');
     expect(detail('throws')).toContain('a mistake of its own');
     expect(detail('needs_the_future')).toContain('needs Linux 99.0');
   });

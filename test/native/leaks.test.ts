@@ -17,7 +17,7 @@ async function expectNone(kind: string, rounds: number): Promise<void> {
 it.concurrent('10000 memfds mapped', () => expectNone('memfd', 10_000), LIMIT_MS);
 it.concurrent('10000 mappings with views', () => expectNone('views', 10_000), LIMIT_MS);
 it.concurrent('10000 rounds of calls that fail', () => expectNone('failures', 10_000), LIMIT_MS);
-it.concurrent('100 threads that handed over a struct', () => expectNone('workers', 100), LIMIT_MS);
+it.concurrent('40 threads that handed over a struct', () => expectNone('workers', 40), LIMIT_MS);
 
 withGuestMemfd('leaks with guest_memfd', () => {
   it.concurrent('10000 guest_memfds mapped', () => expectNone('guest-memfd', 10_000), LIMIT_MS);

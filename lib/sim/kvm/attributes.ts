@@ -3,7 +3,6 @@ import { EINVAL } from '../errno.ts';
 import { IntervalMap } from '../interval-map.ts';
 import { isAligned, pageOf } from '../page.ts';
 
-export const KVM_MEMORY_ATTRIBUTE_PRIVATE = 8n;
 const WRAP = 1n << 64n;
 
 export interface AttributeRequest {
