@@ -60,7 +60,7 @@ export class Converter {
 
   /** The vCPU came back for another reason than a fault: it got on. */
   progress(vcpu: number): void {
-    this.#last.delete(vcpu);
+    if (this.#last.size > 0) this.#last.delete(vcpu);
   }
 
   /** Undefined when the vCPU may run again. */

@@ -66,7 +66,7 @@ function openAddon(): Ready {
   return { batch: timed(loop), close };
 }
 
-function openRunSync(): Ready {
+export function openRunSync(): Ready {
   const guest = openGuest();
   const { vcpu } = guest;
   const loop = (ops: number): void => {

@@ -5,4 +5,5 @@ import { KERNEL } from '../../support/testvm.ts';
 onKernel(KERNEL, new URL('./storm.test.ts', import.meta.url), {
   vitestArgs: ['-t', 'the real kernel'],
   cpus: 4,
+  timeout: 1_800_000,
 });
