@@ -2,7 +2,7 @@
  * The intents of a lifecycle, in order. The same script runs under every design and technology; what it meets differs, and is recorded, not assumed.
  */
 import type { Mapping } from '../memory/mapping.ts';
-import { hex, initialWord, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
+import { hex, initialWord, LOOKED_AT, lastPage, OWN, pages, SPOILT, TAMPER } from './contents.ts';
 import type { Promised } from './designs/index.ts';
 import { declareComplete, fillInitial, loadCopy } from './initialise.ts';
 import {
@@ -16,6 +16,7 @@ import {
   hostReadsPrivate,
   hostRefills,
   hostWritesPrivate,
+  kernelReadsPrivate,
   neighbours,
 } from './intents-guest.ts';
 import {
@@ -191,7 +192,9 @@ class Script {
       ),
     );
     // By the slot's own address, where a VMM would point a device at.
-    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(() => atSlot(stage, OWN, kernelReads)));
+    await this.#step('vm-readv-private', 'any', () =>
+      kernelReadsPrivate(stage, () => atSlot(stage, LOOKED_AT, kernelReads)),
+    );
     await this.#step('io-into-private', 'any', () =>
       hostWritesPrivate(stage, () => atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, TAMPER, at))),
     );
