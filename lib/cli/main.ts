@@ -2,13 +2,6 @@
 /** The command line. Commands live in commands/, one file each. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { addBoot } from './commands/boot.ts';
-import { addCompare } from './commands/compare.ts';
-import { addConformance } from './commands/conformance.ts';
-import { addLifecycle } from './commands/lifecycle.ts';
-import { addProbe } from './commands/probe.ts';
-import { addTrace } from './commands/trace.ts';
-import { addVm } from './commands/vm.ts';
 import { EXIT } from './exit-status.ts';
 
 function version(): string {
@@ -16,7 +9,18 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-function build(): Command {
+/** In the order of the help. Only what is asked for is loaded: in a test kernel under emulation every module costs milliseconds. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  probe: async () => (await import('./commands/probe.ts')).addProbe,
+  lifecycle: async () => (await import('./commands/lifecycle.ts')).addLifecycle,
+  compare: async () => (await import('./commands/compare.ts')).addCompare,
+  conformance: async () => (await import('./commands/conformance.ts')).addConformance,
+  vm: async () => (await import('./commands/vm.ts')).addVm,
+  boot: async () => (await import('./commands/boot.ts')).addBoot,
+  trace: async () => (await import('./commands/trace.ts')).addTrace,
+};
+
+async function build(asked: string | undefined): Promise<Command> {
   const program = new Command('privmem')
     .description('Drive KVM guest private memory: probe a host, carry out lifecycles, watch every system call.')
     .version(version())
@@ -27,13 +31,8 @@ function build(): Command {
       '\nExit status: 0 done and as expected; 1 an expectation failed; 2 wrong usage; 4 not supported here; 130 interrupted.',
     )
     .exitOverride();
-  addProbe(program);
-  addLifecycle(program);
-  addCompare(program);
-  addConformance(program);
-  addVm(program);
-  addBoot(program);
-  addTrace(program);
+  const names = asked !== undefined && Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+  if (asked !== '--version' && asked !== '-V') for (const name of names) (await COMMANDS[name]?.())?.(program);
   for (const command of program.commands) {
     command.exitOverride().allowExcessArguments(false).showHelpAfterError('(--help shows the options)');
   }
@@ -47,7 +46,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  const program = build();
+  const program = await build(process.argv[2]);
   if (process.argv.length <= 2) program.help({ error: true });
   await program.parseAsync(process.argv);
 } catch (error) {
