@@ -38,7 +38,7 @@ export interface CompareOptions {
   readonly designs?: readonly string[];
   /** Default: all seven. */
   readonly technologies?: readonly string[];
-  /** Bytes of private memory; a multiple of 4096, at least 32 KiB. Default 64 KiB. */
+  /** Bytes of private memory; a multiple of 4096, at least 40 KiB. Default 64 KiB. */
   readonly size?: number;
   /** Ends it between steps; rejects with the signal's reason. */
   readonly signal?: AbortSignal;

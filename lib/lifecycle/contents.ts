@@ -59,6 +59,8 @@ export const productOf = (value: bigint): bigint => (value * MULTIPLIER + 1n) & 
 export const OWN = PAGE;
 /** A page that the host may spoil. */
 export const SPOILT = 2 * PAGE;
+/** A page that the guest does not need again: a read by the kernel may cost it the page (pKVM). */
+export const LOOKED_AT = 3 * PAGE;
 
 /** Sum of a range that the host filled. */
 export const refillSum = (length: number): bigint => (word(REFILL) * BigInt(length / 8)) & MASK;

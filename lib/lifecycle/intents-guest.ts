@@ -1,11 +1,13 @@
 /** What the guest does with its memory, and how that compares with what must be there. */
 import { patternBytes } from '../guest/index.ts';
+import { KernelError } from '../kernel/errors.ts';
 import {
   answeredSum,
   checkContents,
   hex,
   initialSum,
   initialWord,
+  LOOKED_AT,
   lastPage,
   mustBeCiphertext,
   OWN,
@@ -88,6 +90,30 @@ export function hostReadsPrivate(stage: Stage, read: () => bigint): StepResult {
   if (seen === 0n && stage.twoFiles) return { detail: 'the host reads zeros: other memory', reported };
   mustBeCiphertext(stage, 'what the host reads of private memory', seen, product);
   return { detail: 'the host reads something else than the guest wrote: ciphertext', reported };
+}
+
+/**
+ * The kernel itself reads private memory. pKVM lets it go on with zeros and takes the page from the guest for good
+ * (arch/arm64/kvm/pkvm.c: pkvm_force_reclaim_guest_page), so the guest is asked what it still has.
+ */
+export async function kernelReadsPrivate(stage: Stage, read: () => bigint): Promise<StepResult> {
+  const seen = read();
+  const reported = { seen: hex(seen) };
+  const initial = initialWord(LOOKED_AT);
+  if (seen === initial)
+    return { detail: 'the kernel reads the guest’s page, nobody objects', enforcedBy: 'nobody', reported };
+  if (seen !== 0n) mustBeCiphertext(stage, 'what the kernel reads of private memory', seen, initial);
+  const what = seen === 0n ? 'zeros' : 'ciphertext';
+  try {
+    const { value } = await stage.guest('load', { address: stage.at(LOOKED_AT) });
+    if (value !== initial) throw new Unexpected(`the guest reads ${hex(value)} where the kernel has read ${what}`);
+    if (seen === 0n && !stage.twoFiles) throw new Unexpected('the kernel reads zeros of a page that the guest still has');
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'EFAULT') throw error;
+    const detail = `the kernel reads ${what}, and the page is lost: KVM_RUN is refused (EFAULT) when the guest goes there`;
+    return { outcome: 'lost', detail, enforcedBy: 'kernel', reported };
+  }
+  return { detail: `the kernel reads ${what}; the guest’s page is as it was`, enforcedBy: 'kernel', reported };
 }
 
 /** The host writes into private memory; what the guest finds there then. */

@@ -11,15 +11,15 @@ import { designSupport, pairObstacle, requireSupport, technologySupport } from '
 import { TECHNOLOGIES, type Technology } from './technologies/index.ts';
 import type { LifecycleReport } from './words.ts';
 
-/** Room for the pages that are converted, their neighbours and the guest's own. */
-const LEAST_PAGES = 8;
+/** Room for the pages that are converted, their neighbours, the guest's own, and those that the host may spoil. */
+const LEAST_PAGES = 10;
 
 export interface LifecycleOptions extends StepObserver {
   /** Name of the design. Default `unbound-first` for technology `none`, else `guest-memfd`. */
   readonly design?: string;
   /** Name of the technology. Default `none`. */
   readonly technology?: string;
-  /** Bytes of private memory; a multiple of 4096, at least 32 KiB. Default 2 MiB. */
+  /** Bytes of private memory; a multiple of 4096, at least 40 KiB. Default 2 MiB. */
   readonly size?: number;
   /** Keep the rules that only this package keeps. Default true; without them a step that the kernel does not refuse goes through. */
   readonly guards?: boolean;

@@ -7,6 +7,7 @@ import {
   hex,
   IO_BYTE,
   initialWord,
+  LOOKED_AT,
   lastPage,
   mustBeCiphertext,
   OWN,
@@ -28,6 +29,7 @@ import {
   hostReadsPrivate,
   hostRefills,
   hostWritesPrivate,
+  kernelReadsPrivate,
   neighbours,
 } from './intents-guest.ts';
 import {
@@ -196,7 +198,9 @@ class Script {
       ),
     );
     // By the slot's own address, where a VMM would point a device at.
-    await this.#step('vm-readv-private', 'any', () => hostReadsPrivate(stage, () => atSlot(stage, OWN, kernelReads)));
+    await this.#step('vm-readv-private', 'any', () =>
+      kernelReadsPrivate(stage, () => atSlot(stage, LOOKED_AT, kernelReads)),
+    );
     await this.#step('io-into-private', 'any', () =>
       hostWritesPrivate(stage, IO_BYTE, (byte) =>
         atSlot(stage, SPOILT, (mapping, at) => kernelWrites(mapping, byte, at)),

@@ -140,6 +140,14 @@ export class AddressSpace {
     return inFile ? vma.file?.pages?.isTaken(page + vma.delta) === true : this.private.isTaken(page);
   }
 
+  /** Before the kernel itself touches a page through its own mapping: one that a guest has is taken from it. */
+  reclaim(page: number): void {
+    const vma = this.vmas.get(page);
+    if (vma === undefined) return;
+    if (vma.shared && vma.file !== undefined) vma.file.pages?.reclaim(page + vma.delta);
+    else this.private.reclaim(page);
+  }
+
   /** Whether all of [from, to) is mapped. */
   isMapped(from: number, to: number): boolean {
     let mapped = 0;

@@ -5,6 +5,7 @@ import { PAGE_SIZE, ZERO_PAGE } from './page.ts';
 import { userPage } from './physical.ts';
 
 const PROT_READ = 1;
+const PROT_WRITE = 2;
 
 /**
  * get_user_pages_fast, for reading: what is in the page tables is had without a look at the mapping, so that also pages that can only be
@@ -34,7 +35,12 @@ function eachPinned(
     const at = address + BigInt(done);
     const offset = Number(at & 4095n);
     const part = Math.min(PAGE_SIZE - offset, length - done);
-    const page = userPage(space, Number(at >> 12n), write);
+    const number = Number(at >> 12n);
+    // A page that pKVM gave to a guest is in the host's page tables all the same: the copy faults, and its handler takes the page from the guest.
+    // arch/arm64/mm/fault.c: is_spurious_el1_translation_fault
+    const prot = (number < space.endPage ? space.vmas.get(number)?.prot : undefined) ?? 0;
+    if ((prot & (write ? PROT_WRITE : PROT_READ)) !== 0 && space.isTaken(number)) space.reclaim(number);
+    const page = userPage(space, number, write);
     if (page === undefined) break;
     visit(page.subarray(offset, offset + part), done);
     done += part;

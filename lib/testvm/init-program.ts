@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnsupportedError } from '../kernel/errors.ts';
@@ -53,7 +53,7 @@ function compile(arch: TestArch, output: string): void {
 /** The program's bytes, from the cache or freshly compiled. UnsupportedError without a compiler. */
 export function initProgram(arch: TestArch, cache: string = cacheDirectory()): Buffer {
   const hash = createHash('sha256').update(JSON.stringify([arch, FLAGS]));
-  for (const name of ['init.c', 'sys.h']) hash.update(readFileSync(join(SOURCES, name)));
+  for (const name of readdirSync(SOURCES).sort()) hash.update(readFileSync(join(SOURCES, name)));
   const directory = join(cache, 'init');
   const file = join(directory, `${arch}-${hash.digest('hex').slice(0, 16)}`);
   if (!existsSync(file)) {

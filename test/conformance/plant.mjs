@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Plants the faults of test/conformance/mutants in a 7.3 kernel, one at a time: builds it, boots it, and runs the scenario that must fail on it.
-// Usage: node test/conformance/plant.mjs [--only TEXT]... [--every N] [--from N] [--seconds N] [--all-scenarios]
+// Usage: node test/conformance/plant.mjs [--group FILE]... [--only TEXT]... [--every N] [--from N] [--seconds N] [--all-scenarios]
 // Needs `npm run build`, a kernel built by `privmem vm --build 7.3`, and about half a minute for each fault. Exit status 1: one was not found.
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import { failures, foundBy } from './found-by.mjs';
 
 const { values } = parseArgs({
   options: {
+    group: { type: 'string', multiple: true, default: [] },
     only: { type: 'string', multiple: true, default: [] },
     every: { type: 'string', default: '1' },
     from: { type: 'string', default: '0' },
@@ -34,7 +35,7 @@ async function load() {
   ]);
   writeFileSync(join(out, 'package.json'), '{"type":"module"}');
   const { MUTANTS } = await import(join(out, 'index.js'));
-  return Object.values(MUTANTS).flat();
+  return Object.entries(MUTANTS).flatMap(([group, mutants]) => mutants.map((mutant) => ({ ...mutant, group })));
 }
 
 /** The fault as a patch against the tree that kernel 7.3 was built from. */
@@ -94,8 +95,9 @@ async function noticed(image, mutant) {
 
 const all = await load();
 const picked = all.filter(
-  ({ name }, i) =>
+  ({ name, group }, i) =>
     i % Number(values.every) === Number(values.from) &&
+    (values.group.length === 0 || values.group.includes(group)) &&
     (values.only.length === 0 || values.only.some((text) => name.includes(text))),
 );
 const originalOf = treeOf();

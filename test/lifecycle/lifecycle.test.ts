@@ -39,7 +39,7 @@ describeKvm(
         ['unbound-first', 'unbound'],
         ['guest-memfd-mmap', 'brand-new'],
       ] as const) {
-        const { steps } = await runLifecycle(sys, { design, size: 8 * PAGE });
+        const { steps } = await runLifecycle(sys, { design, size: 10 * PAGE });
         const states = ['none', ...steps.map(({ to }) => to)].filter((state, i, all) => state !== all[i - 1]);
         expect(states).toEqual(['none', first, 'bound', 'initialized', 'closed']);
         for (const [i, step] of steps.entries()) expect(step.from).toBe(i === 0 ? 'none' : steps[i - 1]?.to);
@@ -47,8 +47,8 @@ describeKvm(
     });
 
     it('says honestly who enforced a rule', async () => {
-      const kept = await runLifecycle(sys, { design: 'unbound-first', size: 8 * PAGE });
-      const bare = await runLifecycle(sys, { design: 'guest-memfd-mmap', size: 8 * PAGE });
+      const kept = await runLifecycle(sys, { design: 'unbound-first', size: 10 * PAGE });
+      const bare = await runLifecycle(sys, { design: 'guest-memfd-mmap', size: 10 * PAGE });
       for (const name of ['host-access-before-bind', 'complete-with-live-mapping', 'host-access-after-complete']) {
         expect(stepOf(kept, name)).toMatchObject({ outcome: 'refused', enforcedBy: 'library' });
         expect(stepOf(bare, name)).toMatchObject({ outcome: 'ok', enforcedBy: 'nobody' });
@@ -68,7 +68,7 @@ describeKvm(
     });
 
     it('reports what only a guest that read the memory can know', async () => {
-      const small = await runLifecycle(sys, { size: 8 * PAGE });
+      const small = await runLifecycle(sys, { size: 10 * PAGE });
       const large = await runLifecycle(sys, { size: 16 * PAGE });
       const sums = [small, large].map((report) => stepOf(report, 'guest-reads-initial-contents')?.reported?.checksum);
       expect(sums[0]).toMatch(/^0x[0-9a-f]+$/);
@@ -77,7 +77,7 @@ describeKvm(
     });
 
     it('is JSON as documented', async () => {
-      const report = await runLifecycle(sys, { size: 8 * PAGE });
+      const report = await runLifecycle(sys, { size: 10 * PAGE });
       const parsed = JSON.parse(JSON.stringify(report)) as LifecycleReport;
       expect(parsed).toEqual(report);
       for (const step of parsed.steps) {
@@ -99,20 +99,20 @@ describeKvm(
 
     it('tells an observer of each step as it comes', async () => {
       const heard: string[] = [];
-      const report = await runLifecycle(sys, { size: 8 * PAGE, onStep: (step) => heard.push(step.name) });
+      const report = await runLifecycle(sys, { size: 10 * PAGE, onStep: (step) => heard.push(step.name) });
       expect(heard).toEqual(report.steps.map(({ name }) => name));
     });
 
     it('two at once do not disturb each other', async () => {
       const reports = await Promise.all(
-        ['unbound-first', 'guest-memfd-mmap'].map((design) => runLifecycle(sys, { design, size: 8 * PAGE })),
+        ['unbound-first', 'guest-memfd-mmap'].map((design) => runLifecycle(sys, { design, size: 10 * PAGE })),
       );
       expect(reports.map(({ passed }) => passed)).toEqual([true, true]);
     });
 
     it('refuses sizes and names that make no sense, and leaves nothing open', async () => {
       const before = hostState(sys);
-      for (const size of [0, 4096, 7 * PAGE, 8 * PAGE + 1, -PAGE, 1.5, Number.NaN, 2 ** 53]) {
+      for (const size of [0, 4096, 9 * PAGE, 10 * PAGE + 1, -PAGE, 1.5, Number.NaN, 2 ** 53]) {
         await expect(runLifecycle(sys, { size })).rejects.toThrow(RangeError);
       }
       await expect(runLifecycle(sys, { design: 'nonsense' })).rejects.toThrow(RangeError);

@@ -34,7 +34,7 @@ export const SUBTLE_MUTANTS: readonly Mutant[] = [
     file: GMEM,
     original: 'index = folio_next_index(folio);\n\n\t\tfolio_unlock(folio);',
     replacement: 'index = folio_next_index(folio);\n\n\t\tfolio_mark_uptodate(folio);\n\t\tfolio_unlock(folio);',
-    expected: 'private_memory/contents/pages_allocated_beforehand_are_zero',
+    expected: 'private_memory/contents/freed_pages_that_are_allocated_again_are_zero',
   },
   {
     name: 'allocate: a pending signal is not looked at',

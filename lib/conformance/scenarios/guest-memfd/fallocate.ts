@@ -112,6 +112,7 @@ export const guestMemfdFallocate = topic(
           // Longer than a tick of the clock that files go by.
           await breathe(30);
           t.refused(file.raw.fallocate(mode, 1, PAGE), 'EINVAL', `mode ${mode}, an unaligned offset`);
+          t.refused(file.raw.fallocate(KEEP, END, PAGE), 'EINVAL', 'allocating beyond the size');
           t.same(mtime(), before, `mtime after a refused call of mode ${mode}`);
           t.accepted(file.raw.fallocate(mode, 0, PAGE), `mode ${mode}, a page`);
           t.holds(mtime() > before, `mode ${mode} moves mtime`, `${mtime()} after ${before}`);
@@ -151,6 +152,17 @@ export const guestMemfdAllocate = topic(
     });
 
     const held = forHeldPages(scenario);
+
+    forKinds(scenario, [SHARED])('freed_memory_that_is_allocated_again_is_zero', (t, kind) => {
+      const file = makeFile(t, kind, 512);
+      const map = t.map(file);
+      for (let round = 0; round < 3; round++) {
+        file.allocate(0, 512 * PAGE);
+        t.filledWith(map.read(0, 512 * PAGE), 0, `what was allocated in round ${round}`);
+        map.fill(0xb6);
+        file.punchHole(0, 512 * PAGE);
+      }
+    });
 
     scenario(
       'signal_ends_it_with_EINTR',

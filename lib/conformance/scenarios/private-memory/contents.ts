@@ -1,5 +1,6 @@
 /** Two sides of one frame: who sees what, before and after the attribute changes. */
 import { addressPattern, patternBytes } from '../../../guest/index.ts';
+import type { GuestMemfd } from '../../../kvm/guest-memfd.ts';
 import { phases, turn } from '../../phases.ts';
 import { topic } from '../../scenario.ts';
 import { AREA, PAGE, PRIVATE_GUEST, twoSided } from '../../two-sided.ts';
@@ -45,20 +46,26 @@ export const privateMemoryContents = topic(
       await phases(t.guest({ vm }), (g) => g.check(AREA, SIZE, 0));
     });
 
-    scenario('freed_pages_come_back_zeroed', async (t) => {
-      // Pages that one VM filled and gave back are what the next one gets.
-      for (let round = 0; round < 3; round++) {
-        const vm = t.vm();
-        const { file } = twoSided(t, vm, { size: 16 * SIZE });
-        vm.setPrivate(AREA, 16 * SIZE);
-        await phases(t.guest({ vm }), (g) => {
-          g.check(AREA, 16 * SIZE, 0);
-          g.fill(AREA, 16 * SIZE, 0xd7);
-        });
-        file.punchHole(0, 16 * SIZE);
-        vm.close();
-      }
-    });
+    for (const [name, prepare] of [
+      ['freed_pages_come_back_zeroed', () => {}],
+      ['freed_pages_that_are_allocated_again_are_zero', (file: GuestMemfd) => file.allocate(0, 16 * SIZE)],
+    ] as const) {
+      scenario(name, async (t) => {
+        // Pages that one VM filled and gave back are what the next one gets.
+        for (let round = 0; round < 3; round++) {
+          const vm = t.vm();
+          const { file } = twoSided(t, vm, { size: 16 * SIZE });
+          prepare(file);
+          vm.setPrivate(AREA, 16 * SIZE);
+          await phases(t.guest({ vm }), (g) => {
+            g.check(AREA, 16 * SIZE, 0);
+            g.fill(AREA, 16 * SIZE, 0xd7);
+          });
+          file.punchHole(0, 16 * SIZE);
+          vm.close();
+        }
+      });
+    }
 
     scenario('guest_reads_back_what_it_wrote_privately', async (t) => {
       const vm = t.vm();
