@@ -1,6 +1,7 @@
 /** Mistakes that the simulated vCPU could make beside the program. */
-import { BackgroundRun } from '../../lib/sim/kvm/runner.ts';
+
 import { RunPage } from '../../lib/sim/kvm/run-page.ts';
+import { BackgroundRun } from '../../lib/sim/kvm/runner.ts';
 import { getter, method, type PlantedFault } from './planting.ts';
 
 type Planted = Omit<PlantedFault, 'suite'>;

@@ -60,7 +60,10 @@ function code(vcpu: VcpuIndex, program: Program): Uint8Array {
   const other = { disp: flagOf(1 - vcpu) };
   const wait = (): void => {
     const again = a.label();
-    a.bind(again).mov('eax', { disp: flagOf(vcpu) }).test('eax', 'eax').jcc('e', again);
+    a.bind(again)
+      .mov('eax', { disp: flagOf(vcpu) })
+      .test('eax', 'eax')
+      .jcc('e', again);
   };
   if (program === 'wait' || program === 'relay') wait();
   if (program === 'later') {
@@ -130,7 +133,8 @@ export class BesideWorld {
     const { run, fd } = this.#guests[vcpu];
     if (result === -EINTR) return `vcpu ${vcpu}: EINTR, exit at once ${run.getUint8(1)}`;
     const reason = run.getUint32(8, true);
-    const told = reason === REASON.KVM_EXIT_IO ? ` ${run.getUint16(KVM_RUN_EXIT_OFFSET + 2, true)} ${run.getUint8(PIO)}` : '';
+    const told =
+      reason === REASON.KVM_EXIT_IO ? ` ${run.getUint16(KVM_RUN_EXIT_OFFSET + 2, true)} ${run.getUint8(PIO)}` : '';
     const bytes = kvm_regs.encode();
     const got = this.#kernel.ioctl(fd, KVM_GET_REGS.request, bytes);
     const { rax, rcx, rip } = kvm_regs.decode(bytes);

@@ -65,36 +65,28 @@ export const IN_CPU: readonly Planted[] = [
     name: 'a far jump goes by 16 bits of its offset',
     needs: byEmulator,
     plant: () =>
-      method(
-        COMPILERS,
-        'jmp-far',
-        (compile) => (site) => {
-          const jump = compile(site);
-          const { r } = site.machine;
-          return () => {
-            jump();
-            r[registers.RIP_LOW] = registers.at(r, registers.RIP_LOW) & 0x1fff;
-          };
-        },
-      ),
+      method(COMPILERS, 'jmp-far', (compile) => (site) => {
+        const jump = compile(site);
+        const { r } = site.machine;
+        return () => {
+          jump();
+          r[registers.RIP_LOW] = registers.at(r, registers.RIP_LOW) & 0x1fff;
+        };
+      }),
   },
   {
     name: 'an interrupt return keeps the flags',
     needs: byEmulator,
     plant: () =>
-      method(
-        COMPILERS,
-        'iret',
-        (compile) => (site) => {
-          const run = compile(site);
-          const { r } = site.machine;
-          return () => {
-            const flags = registers.getFlags(r);
-            run();
-            registers.setFlags(r, flags);
-          };
-        },
-      ),
+      method(COMPILERS, 'iret', (compile) => (site) => {
+        const run = compile(site);
+        const { r } = site.machine;
+        return () => {
+          const flags = registers.getFlags(r);
+          run();
+          registers.setFlags(r, flags);
+        };
+      }),
   },
   {
     name: 'page-table entries take addresses of 52 bits',

@@ -70,7 +70,7 @@ const CR3_VALUES = [
   BigInt(TABLES) | 0xfffn,
   (2n ** 63n) | BigInt(TABLES),
   (2n ** 52n) | BigInt(TABLES),
-  (2n ** 40n) | BigInt(TABLES),
+  (2n ** 51n) | BigInt(TABLES),
 ];
 const PAGING = 0x8000_0000n;
 const EFER_VALUES = [0n, 1n, 0x500n, 0xd00n, 0xd01n, 0x100n, 0x400n, 0x8_0000n, 0x1500n];
@@ -276,7 +276,8 @@ export class CpuGenerator {
       case 11: {
         // The time is nobody's: rdtsc, or rdmsr of it, then xor eax, eax; xor edx, edx.
         const read = random.once(2) ? [0x0f, 0x31] : [...this.#load(1, 0x10n), 0x0f, 0x32];
-        return this.#code([...read, 0x31, 0xc0, 0x31, 0xd2], 0x10);
+        const wide = this.#mode === 16 ? [0x66] : [];
+        return this.#code([...read, ...wide, 0x31, 0xc0, ...wide, 0x31, 0xd2], 0x10);
       }
       case 8:
       case 9:

@@ -30,11 +30,7 @@ export interface Suite<C> {
   begin(): Worlds<C>;
 }
 
-function compare(
-  index: number,
-  [simulated, real]: Seen,
-  first: Disagreement['what'],
-): Disagreement | undefined {
+function compare(index: number, [simulated, real]: Seen, first: Disagreement['what']): Disagreement | undefined {
   for (let i = 0; i < Math.max(simulated.length, real.length); i++) {
     if (simulated[i] === real[i]) continue;
     const what = i === 0 ? first : 'what is seen afterwards';
@@ -114,11 +110,7 @@ export async function* sequences<C>(
 }
 
 /** The first failure of about `wanted` commands. */
-export async function firstFailure<C>(
-  suite: Suite<C>,
-  seed: number,
-  wanted: number,
-): Promise<Failure<C> | undefined> {
+export async function firstFailure<C>(suite: Suite<C>, seed: number, wanted: number): Promise<Failure<C> | undefined> {
   const run = sequences(suite, seed, wanted);
   for (let turn = await run.next(); ; turn = await run.next()) if (turn.done === true) return turn.value;
 }
