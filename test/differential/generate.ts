@@ -5,7 +5,7 @@ import { story } from './file-stories.ts';
 import { MemoryGenerator } from './memory-generate.ts';
 import { Places } from './places.ts';
 import type { Random } from './random.ts';
-import { ARENA, ARENA_PAGES, FILE_SLOTS, type FileKind, MAP_SLOTS, PAGE } from './world.ts';
+import { FILE_SLOTS, type FileKind, PAGE } from './world.ts';
 
 const P = BigInt(PAGE);
 
