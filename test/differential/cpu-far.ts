@@ -8,8 +8,8 @@ import type { Random } from './random.ts';
 const NOP = 0x90;
 const HLT = 0xf4;
 /** Where a branch arrives, and where the words lie that it goes by: behind its own bytes. */
-const TARGET = 32;
-const POINTER = 40;
+const TARGET = 40;
+const POINTER = 48;
 
 interface Goal {
   readonly offset: bigint;
@@ -17,9 +17,9 @@ interface Goal {
 }
 
 /** In real mode every selector is a segment: one by which the target is reached. */
-function goal(random: Random, mode: Mode): Goal {
+function goal(random: Random, mode: Mode, wide: boolean): Goal {
   const target = CODE + TARGET;
-  const strange = [0x1_2345n, 0xffff_fff0n, BigInt(NOWHERE), 2n ** 47n, 2n ** 63n, 0x2fffn];
+  const strange = [0xffff_fff0n, BigInt(NOWHERE), ...(wide ? [2n ** 47n, 2n ** 56n, 2n ** 63n] : [])];
   if (mode === 16) {
     const selector = random.pick([0, 0, 1, 0x10, 0x100, 0x1ff]);
     return { selector: BigInt(selector), offset: random.once(8) ? 0xffffn : BigInt(target - 16 * selector) };
@@ -29,6 +29,9 @@ function goal(random: Random, mode: Mode): Goal {
     offset: random.once(6) ? random.pick(strange) : BigInt(target),
   };
 }
+
+/** ds from 0 on: what is read is not to be left to chance. */
+const flatData = (mode: Mode): number[] => (mode === 64 ? [] : [...load(mode, 0, mode === 16 ? 0n : 16n), 0x8e, 0xd8]);
 
 /** push of a word as wide as a far return takes it. */
 const push = (mode: Mode, value: bigint, wide: boolean): number[] => {
@@ -40,14 +43,14 @@ const push = (mode: Mode, value: bigint, wide: boolean): number[] => {
 
 /** The code, with what it arrives at. */
 export function farBranch(random: Random, mode: Mode): number[] {
-  const { offset, selector } = goal(random, mode);
   const wide = mode === 64 && random.once(2);
+  const { offset, selector } = goal(random, mode, wide);
   const size = mode === 16 ? 2 : wide ? 8 : 4;
   const rex = wide ? [0x48] : [];
   const kind = random.pick(['jump', 'call', 'return', 'return', ...(mode === 16 ? ['interrupt'] : [])]);
   const code: number[] = [];
   if (kind === 'jump' || kind === 'call') {
-    code.push(...rex, 0xff, ...placed(mode, kind === 'jump' ? 5 : 3, CODE + POINTER));
+    code.push(...flatData(mode), ...rex, 0xff, ...placed(mode, kind === 'jump' ? 5 : 3, CODE + POINTER));
   } else if (mode === 64 && !wide) {
     // mov rax, selector:offset; push rax.
     code.push(0x48, 0xb8, ...little(offset, 4), ...little(selector, 4), 0x50);
@@ -76,7 +79,14 @@ export function tableLoad(random: Random, mode: Mode, table: bigint): number[] {
   const lgdt = (at: number): number[] => [0x0f, 0x01, ...placed(mode, 2, at)];
   const selector = BigInt(random.pick(SELECTORS));
   const second = POINTER + 2 + size;
-  const code = [...lgdt(CODE + POINTER), ...lgdt(CODE + second), ...load(mode, 0, selector), 0x8e, 0xd8];
+  const code = [
+    ...flatData(mode),
+    ...lgdt(CODE + POINTER),
+    ...lgdt(CODE + second),
+    ...load(mode, 0, selector),
+    0x8e,
+    0xd8,
+  ];
   while (code.length < POINTER) code.push(HLT);
   return [...code, ...little(0xffffn, 2), ...little(any, size), ...little(limit, 2), ...little(table, size)];
 }

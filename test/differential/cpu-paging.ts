@@ -5,7 +5,7 @@ import type { Random } from './random.ts';
 
 /** One for each level, as identityPageTables lays them: 512 GiB, 1 GiB, then pages of 2 MiB; the last is that of NOWHERE. */
 const ENTRIES = [TABLES, TABLES + 0x1000, TABLES + 0x2000, TABLES + 0x3000 + ((NOWHERE >>> 21) & 511) * 8];
-const KEPT = [0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn, 0x1f_ffffn];
+const KEPT = [0n, 0xffff_fffen, 0xffff_fffdn, 0xffff_ff9fn];
 /** User, write-through, large, global, ignored, inside a large page, a frame. */
 const LOW_BITS = [0x4n, 0x8n, 0x80n, 0x100n, 0x200n, 0x2000n, 0x10_0000n, 0x1000n, 0x4000_0000n];
 /** From bit 32 on: addresses of some width, what is ignored, no execution. */

@@ -1,26 +1,13 @@
 /** Random commands: mostly of use, often at the edge, sometimes absurd. What would harm the host or hang is never asked. */
-import {
-  ADVICE,
-  BAD_PROTS,
-  FALLOC,
-  FALLOC_ODD,
-  HUGE_FLAGS,
-  HUGE_LENGTHS,
-  MAP_FLAGS,
-  MFD_ODD,
-  NODEMASKS,
-  POLICY_MODES,
-  PROTS,
-} from './choices.ts';
+import { FALLOC, FALLOC_ODD, MFD_ODD } from './choices.ts';
 import type { Command } from './commands.ts';
+import { story } from './file-stories.ts';
+import { MemoryGenerator } from './memory-generate.ts';
 import { Places } from './places.ts';
 import type { Random } from './random.ts';
-import { ARENA, ARENA_PAGES, FILE_SLOTS, type FileKind, MAP_SLOTS, PAGE } from './world.ts';
+import { FILE_SLOTS, type FileKind, PAGE } from './world.ts';
 
 const P = BigInt(PAGE);
-const MAP_FIXED = 0x10;
-const MAP_FIXED_NOREPLACE = 0x100000;
-const MAP_LOCKED_OR_POPULATE = 0xa000;
 
 export interface Slots {
   kind(slot: number): FileKind;
@@ -31,6 +18,7 @@ export class Generator {
   readonly #slots: Slots;
   readonly #hasVm: boolean;
   readonly #places: Places;
+  readonly #mapped: MemoryGenerator;
   /** What gives sense to the command before: a size, contents, a seal once nobody maps the file. */
   readonly #next: Command[] = [];
   /** Few files make things meet that many would keep apart. */
@@ -42,6 +30,11 @@ export class Generator {
     this.#hasVm = hasVm;
     this.#places = new Places(random);
     this.#files = random.pick([1, 2, 3, FILE_SLOTS]);
+    this.#mapped = new MemoryGenerator(random, this.#places, {
+      pipe: () => this.#pipe(),
+      memory: () => this.#memory(),
+      later: (command) => this.#next.push(command),
+    });
   }
 
   /** A slot, mostly one with a file in it. */
@@ -74,13 +67,17 @@ export class Generator {
     const roll = random.below(100);
     if (living === 0 ? roll < 80 : roll < (living < Math.min(3, this.#files) ? 15 : 4)) return this.#make();
     if (roll < 6) return this.#descriptor();
-    if (roll < 8 && random.once(2)) return this.#story();
+    if (roll < 8 && random.once(2)) {
+      const [first, ...rest] = story(random);
+      this.#next.push(...rest);
+      return first;
+    }
     if (roll < 36) return this.#onFile();
     if (roll < 44) return random.once(2) ? this.#aboutFile() : this.#transfer();
-    if (roll < 58) return this.#mmap();
-    if (roll < 70) return this.#onMemory();
-    if (roll < 76) return this.#pages();
-    return this.#copy();
+    if (roll < 58) return this.#mapped.mmap();
+    if (roll < 70) return this.#mapped.onMemory();
+    if (roll < 76) return this.#mapped.pages();
+    return this.#mapped.copy();
   }
 
   #make(): Command {
@@ -221,106 +218,6 @@ export class Generator {
     }
   }
 
-  /** Pages locked, pinned, bound, synced. */
-  #pages(): Command {
-    const random = this.#random;
-    const at = this.#places.at();
-    const length = this.#places.reach(at);
-    switch (random.below(9)) {
-      case 0:
-      case 1:
-        return { do: 'mlock', at, length, flags: random.pick([0, 0, 0, 1, this.#places.odd(2) ? 2 : 1]) };
-      case 2:
-        return { do: 'munlock', at, length };
-      case 3:
-        return { do: 'msync', at, length, flags: random.pick([0, 1, 2, 4, 4, 6, 5, this.#places.odd(2) ? 8 : 4]) };
-      case 4: {
-        const [mode, nodes] = random.once(2)
-          ? [2, NODEMASKS[3] ?? []]
-          : [random.pick(POLICY_MODES), random.pick(NODEMASKS)];
-        return { do: 'mbind', at, length, mode, nodes, flags: this.#places.odd(4) ? random.pick([8, 16]) : 0 };
-      }
-      case 5: {
-        const flags = this.#places.odd(4) ? random.pick([0, 1, 4, 5, 8]) : random.pick([2, 2, 3]);
-        return { do: 'policy', at, room: random.pick([0, 4, 8, 8, 16, 4096, 4104]), flags };
-      }
-      case 6:
-        return { do: 'vmRead', at: this.#places.anywhere(), length: random.pick([0, 1, 64, PAGE, 3 * PAGE + 17]) };
-      case 7: {
-        const bytes = random.pick([0, 1, 64, PAGE, 3 * PAGE + 17]);
-        return { do: 'vmWrite', at: this.#places.anywhere(), length: bytes, byte: random.below(256) };
-      }
-      default:
-        return { do: 'vmsplice', slot: this.#pipe(), at, length, flags: this.#places.odd(6) ? 18 : 2 };
-    }
-  }
-
-  /** What single commands hardly ever bring about in order: contents that go into a pipe and change, locks that outlive a descriptor. */
-  #story(): Command {
-    const random = this.#random;
-    const [one, two, three] = [0, 1, 2].map((i) => (random.below(FILE_SLOTS) + i * 3) % FILE_SLOTS) as [
-      number,
-      number,
-      number,
-    ];
-    const made: Command = { do: 'memfd', slot: one, name: 'story', flags: 2 };
-    const filled: Command = {
-      do: 'pwrite',
-      slot: one,
-      length: random.pick([PAGE, 2 * PAGE + 5]),
-      byte: random.below(256),
-      offset: 0n,
-    };
-    const piped: Command = { do: 'pipe', slot: two, other: three, flags: 0x800 };
-    const look: Command = { do: 'read', slot: two, length: random.pick([100, PAGE, 3 * PAGE]) };
-    switch (random.below(4)) {
-      case 0: {
-        const changed: Command = {
-          do: 'pwrite',
-          slot: one,
-          length: 50,
-          byte: random.below(256),
-          offset: BigInt(random.below(PAGE)),
-        };
-        const length = BigInt(random.pick([60, PAGE, 2 * PAGE]));
-        const goes: Command = random.once(2)
-          ? { do: 'sendfile', slot: one, to: three, count: length }
-          : { do: 'splice', slot: one, to: three, length, flags: 2 };
-        this.#next.push(filled, piped, { do: 'lseek', slot: one, offset: 0n, whence: 0 }, goes, changed, look);
-        return made;
-      }
-      case 1: {
-        // Odd bytes share a slot of the pipe; how many pages still fit tells.
-        const odd = (): Command => ({ do: 'write', slot: three, length: random.pick([1, 100, 3000]), byte: 1 });
-        const at = BigInt(ARENA);
-        const fixed: Command = { do: 'mmap', at, length: 20n * P, prot: 3, flags: 0x32, slot: one, offset: 0n };
-        this.#next.push(odd(), odd(), fixed, { do: 'vmsplice', slot: three, at, length: 20n * P, flags: 2 }, look);
-        return piped;
-      }
-      case 2: {
-        const lock = (slot: number): Command => ({ do: 'flock', slot, operation: random.pick([5, 6, 6]) });
-        const again: Command = { do: 'reopen', slot: two, from: one, flags: 2 };
-        this.#next.push(lock(one), again, lock(two), { do: 'close', slot: one }, lock(two));
-        return made;
-      }
-      default: {
-        const at = BigInt(ARENA + random.below(4) * PAGE);
-        const shared: Command = { do: 'mmap', at, length: 2n * P, prot: 3, flags: 0x11, slot: one, offset: 0n };
-        const bind: Command = {
-          do: 'mbind',
-          at,
-          length: P,
-          mode: random.pick([1, 2, 3]),
-          nodes: NODEMASKS[3] ?? [],
-          flags: 0,
-        };
-        const policy: Command = { do: 'policy', at, room: 8, flags: 2 };
-        this.#next.push(filled, shared, bind, policy, shared, policy);
-        return made;
-      }
-    }
-  }
-
   /** A slot, mostly with the end of a pipe in it. */
   #pipe(): number {
     for (let turn = 0; turn < 6; turn++) {
@@ -340,80 +237,5 @@ export class Generator {
     const waits = kind === 'eventfd' || kind === 'pipe' ? 0x800 : 0;
     const status = random.bits([0x400, 0x800, 0x4000, 0x40000, 1, 2, 0x8000], 4) | waits;
     return { do: 'fcntl', slot, command, arg: command === 4 ? status : random.pick([0, 1, 3]) };
-  }
-
-  #mmap(): Command {
-    const random = this.#random;
-    const anonymous = random.once(5);
-    const type = this.#places.odd(10) ? random.pick([0, 4, 8, 9, 0xf]) : random.pick([1, 1, 1, 2, 2, 3]);
-    const extra = random.once(5) ? random.bits(MAP_FLAGS, 6) : 0;
-    const huge = this.#places.odd(15) ? random.pick(HUGE_FLAGS) : 0;
-    const grows = !anonymous && this.#places.odd(15) ? 0x100 : 0;
-    const flags = type | (anonymous ? 0x20 : 0) | extra | huge | grows;
-    const prot = this.#places.odd(10) ? random.pick(BAD_PROTS) : random.pick(PROTS);
-    const slot = this.#memory();
-    const offset = random.once(3) ? this.#places.bytes() & ~(this.#places.odd(4) ? 0n : P - 1n) : 0n;
-    if (random.once(6)) {
-      // Wherever the kernel likes; never populated when it is huge.
-      const length = this.#places.odd(4) ? random.pick(HUGE_LENGTHS) : this.#places.reach(BigInt(ARENA));
-      const safe = length > 2n ** 20n ? flags & ~MAP_LOCKED_OR_POPULATE : flags;
-      const at = random.once(4) ? random.pick([1n, 0x8000n, 0x2_0000_0001n]) : 0n;
-      return { do: 'mmap', map: random.below(MAP_SLOTS), at, length, prot, flags: safe >>> 0, slot, offset };
-    }
-    const fixed = random.once(12) ? MAP_FIXED_NOREPLACE : MAP_FIXED;
-    const at = this.#places.odd(8)
-      ? this.#places.impossible()
-      : BigInt(ARENA + random.below(this.#places.pages) * PAGE);
-    const room = BigInt(ARENA + ARENA_PAGES * PAGE) - at;
-    const wanted = this.#places.reach(at);
-    // What is mapped behind the arena would never be unmapped.
-    const length = wanted <= room || wanted > 2n ** 47n ? wanted : room;
-    if (prot !== 0) this.#places.mapped(at, length);
-    if (random.once(2)) this.#next.push(this.#copy());
-    return { do: 'mmap', at, length, prot, flags: (flags | fixed) >>> 0, slot, offset };
-  }
-
-  #onMemory(): Command {
-    const random = this.#random;
-    const at = this.#places.at();
-    const length = this.#places.reach(at);
-    switch (random.below(10)) {
-      case 0:
-      case 1:
-        // A hole where the kernel placed a mapping may be filled by others.
-        if (typeof at !== 'bigint') return { do: 'madvise', at, length, advice: 4 };
-        if (random.once(5)) this.#next.push({ do: 'fcntl', slot: this.#memory(), command: 1033, arg: 8 });
-        return { do: 'munmap', at, length };
-      case 2:
-      case 3:
-      case 4:
-        return { do: 'mprotect', at, length, prot: this.#places.odd(6) ? random.pick(BAD_PROTS) : random.pick(PROTS) };
-      case 5: {
-        const room = length < 2n ** 20n && !this.#places.odd(10) ? Number((length + P - 1n) / P) : 0;
-        return { do: 'mincore', at, length, room };
-      }
-      default:
-        return { do: 'madvise', at, length, advice: random.pick(ADVICE) };
-    }
-  }
-
-  #copy(): Command {
-    const random = this.#random;
-    const at = this.#places.anywhere();
-    const length = random.pick([this.#places.odd(2) ? 0 : 64, 1, 5, 4095, PAGE, PAGE + 1, 2 * PAGE, 3 * PAGE + 17]);
-    const byte = random.below(256);
-    switch (random.below(7)) {
-      case 0:
-      case 1:
-        return { do: 'copyOut', at, length };
-      case 2:
-      case 3:
-      case 4:
-        return { do: 'copyIn', at, length, byte };
-      case 5:
-        return { do: 'fill', at, length, byte };
-      default:
-        return { do: 'compare', at, length, byte: random.once(2) ? 0 : byte };
-    }
   }
 }

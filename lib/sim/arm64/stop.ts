@@ -1,6 +1,8 @@
 /** Why a vCPU stopped. The pc is on the instruction unless said otherwise. */
 import type { BudgetStop, MemoryFaultStop, MmioStop, UnreachableStop } from '../vcpu/stop.ts';
 
+export { type Abandoned, EXCEPTION, STOPPED } from '../vcpu/stop.ts';
+
 /** The access has not been carried out: whoever answers finishes the instruction (`finishMmio`). */
 export interface A64MmioStop extends MmioStop {
   /** The processor says what the instruction is (ESR_EL2.ISV): one register, no writeback, not exclusive. */
@@ -28,20 +30,6 @@ export type Stop =
   | UnknownStop
   | { readonly kind: 'wfi' }
   | BudgetStop;
-
-/**
- * Thrown to abandon an instruction before it changed anything: it stops the vCPU, or the guest gets an exception. One object each, because
- * errors with stack traces would cost more than everything else in an exit.
- */
-export class Abandoned {
-  readonly why: 'stop' | 'exception';
-
-  constructor(why: 'stop' | 'exception') {
-    this.why = why;
-  }
-}
-export const STOPPED = new Abandoned('stop');
-export const EXCEPTION = new Abandoned('exception');
 
 /** Exception classes of ESR_EL1, taken from the current level; from EL0 those of aborts are one less. Arm ARM, D24.2 */
 export const CLASS = {

@@ -1,4 +1,4 @@
-/** Why a vCPU of any architecture stopped. */
+/** Why a vCPU of any architecture stopped, and how code deep inside an instruction says so. */
 
 /** An access without memory behind it. A write has been executed; a read waits for its answer. */
 export interface MmioStop {
@@ -31,3 +31,17 @@ export interface UnreachableStop {
 export interface BudgetStop {
   readonly kind: 'budget';
 }
+
+/**
+ * Thrown to abandon an instruction before it changed anything: it stops the vCPU, or the guest gets an exception. One object each, because
+ * errors with stack traces would cost more than everything else in an exit.
+ */
+export class Abandoned {
+  readonly why: 'stop' | 'exception';
+
+  constructor(why: 'stop' | 'exception') {
+    this.why = why;
+  }
+}
+export const STOPPED: Abandoned = new Abandoned('stop');
+export const EXCEPTION: Abandoned = new Abandoned('exception');

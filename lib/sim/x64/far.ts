@@ -77,10 +77,10 @@ function jump({ machine: { r, state }, instruction: { bits } }: Site, low: numbe
     if ((upper << spare) >> spare !== upper) return false;
   } else {
     const { limit, g } = state.segment(SEGMENT.cs);
-    if (target >>> 0 > (g === 0 ? limit & 0xf_ffff : limit)) return false;
+    if (upper !== 0 || target >>> 0 > (g === 0 ? limit & 0xf_ffff : limit)) return false;
   }
   r[RIP_LOW] = target;
-  r[RIP_HIGH] = state.codeBits === 64 ? upper : 0;
+  r[RIP_HIGH] = upper;
   return true;
 }
 

@@ -2,6 +2,7 @@
 import type { BudgetStop, MemoryFaultStop, MmioStop, UnreachableStop } from '../vcpu/stop.ts';
 
 export type { MemoryFaultStop, MmioStop, UnreachableStop } from '../vcpu/stop.ts';
+export { type Abandoned, EXCEPTION, STOPPED } from '../vcpu/stop.ts';
 
 /** A port access. */
 export interface IoStop {
@@ -67,20 +68,6 @@ export type Stop =
   /** The access cannot succeed and does not end: the vCPU tries again for ever, as a processor would. */
   | { readonly kind: 'retry' }
   | BudgetStop;
-
-/**
- * What is thrown to abandon an instruction before it changed anything. One object each, because making errors with
- * stack traces would cost more than everything else in an exit.
- */
-export class Abandoned {
-  readonly why: 'stop' | 'exception';
-
-  constructor(why: 'stop' | 'exception') {
-    this.why = why;
-  }
-}
-export const STOPPED = new Abandoned('stop');
-export const EXCEPTION = new Abandoned('exception');
 
 export const VECTOR = {
   divide: 0,

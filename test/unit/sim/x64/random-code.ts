@@ -1,7 +1,7 @@
 /** Random straight-line code from the instruction table, which leaves alone what it needs to run: rsp, r13, r14, r15. */
 import { decode } from '../../../../lib/guest/x64/decode.ts';
 import { encodeForm } from '../../../../lib/guest/x64/encode.ts';
-import type { InstructionForm, OperandSpec, Semantics } from '../../../../lib/guest/x64/form.ts';
+import type { InstructionForm, Semantics } from '../../../../lib/guest/x64/form.ts';
 import { INSTRUCTIONS } from '../../../../lib/guest/x64/instructions.ts';
 import { FAR, isMismatch } from '../../../../lib/guest/x64/match.ts';
 import {
@@ -11,6 +11,7 @@ import {
   NO_REGISTER,
   type Operand,
 } from '../../../../lib/guest/x64/operands.ts';
+import { ALL_STATUS, type OperandChoices, operandFor, undefinedFlags } from '../../../support/x64-operands.ts';
 
 /** Where memory operands point: r15 holds the middle, r14 a small index. */
 export const SCRATCH = 0x10_0000;
@@ -36,7 +37,7 @@ const LEFT_OUT = new Set<Semantics>([
     'ud2',
   ] as const),
   ...(['mov-control', 'mov-segment', 'rdtsc', 'rdmsr', 'wrmsr', 'cpuid', 'invlpg', 'popf', 'sti', 'cli'] as const),
-  ...(['lgdt', 'vmgexit', 'pvalidate', 'tdcall'] as const),
+  ...(['lgdt', ...FAR, 'vmgexit', 'pvalidate', 'tdcall'] as const),
 ]);
 const STRINGS = new Set<Semantics>(['stos', 'movs', 'lods', 'scas', 'cmps']);
 export const SAFE: readonly InstructionForm[] = INSTRUCTIONS.filter(
@@ -96,42 +97,12 @@ function register(choose: Choices, bits: Bits): Operand {
   return { kind: 'register', file: 'general', index: choose.of(REGISTERS), bits, high: false };
 }
 
-function operandFor(spec: OperandSpec, bits: Bits, choose: Choices): Operand {
-  const size: Bits = ({ b: 8, w: 16, d: 32, v: bits, n: 64 } as const)[spec.at(-1) ?? ''] ?? bits;
-  const fixed = (index: number, of: Bits): Operand => ({
-    kind: 'register',
-    file: 'general',
-    index,
-    bits: of,
-    high: false,
-  });
-  const immediate = (of: Bits, cut: Bits = of): Operand => ({
-    kind: 'immediate',
-    value: BigInt.asUintN(of, BigInt.asIntN(cut, choose.value())),
-    bits: of,
-  });
-  switch (spec[0]) {
-    case 'E':
-      return choose.next(2) === 0 ? memory(choose, size) : register(choose, size);
-    case 'M':
-      return memory(choose, 0);
-    case 'I':
-      if (spec === 'Ib') return immediate(8);
-      return immediate(bits, spec === 'Is' ? 8 : spec === 'Iz' && bits === 64 ? 32 : bits);
-    case '1':
-      return { kind: 'immediate', value: 1n, bits: 8 };
-    case 'A':
-      return fixed(0, 8);
-    case 'C':
-      return fixed(1, 8);
-    case 'D':
-      return fixed(2, 16);
-    case 'r':
-      return fixed(0, bits);
-    default:
-      return register(choose, size);
-  }
-}
+const choicesOf = (choose: Choices): OperandChoices => ({
+  inMemory: () => choose.next(2) === 0,
+  memory: (bits) => memory(choose, bits),
+  register: (bits) => register(choose, bits),
+  value: () => choose.value(),
+});
 
 function little(value: number, size: number): number[] {
   return Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff);
@@ -142,44 +113,6 @@ function pointers(choose: Choices): number[] {
   const place = (): number => SCRATCH_MIDDLE + displacement(choose);
   const backwards = choose.next(3) === 0 ? 0xfd : 0xfc;
   return [0xbf, ...little(place(), 4), 0xbe, ...little(place(), 4), 0xb9, ...little(choose.next(20), 4), backwards];
-}
-
-const ALL_STATUS = 0x8d5;
-
-/** Status flags that the processor leaves undefined after an instruction. */
-function undefinedFlags(semantics: Semantics, count: bigint | undefined): number {
-  switch (semantics) {
-    case 'and':
-    case 'or':
-    case 'xor':
-    case 'test':
-      return 0x10;
-    case 'shl':
-    case 'shr':
-    case 'sar':
-      // By cl the count is unknown here: carry is undefined beyond the operand, overflow for more than one.
-      return count === 1n ? 0x10 : 0x811;
-    case 'rol':
-    case 'ror':
-      return count === 1n ? 0 : 0x800;
-    case 'mul':
-    case 'imul':
-    case 'imul-wide':
-      return 0xd4;
-    case 'bt':
-    case 'bts':
-    case 'btr':
-    case 'btc':
-      return 0x894;
-    case 'bsf':
-    case 'bsr':
-      return 0x895;
-    case 'div':
-    case 'idiv':
-      return ALL_STATUS;
-    default:
-      return 0;
-  }
 }
 
 /** pushf; and qword [rsp], mask; popf: what is undefined becomes 0, so that nothing later depends on it. */
@@ -196,7 +129,7 @@ export function randomInstruction(numbers: readonly number[], keepUndefined = fa
   const bits = choose.of(sizes);
   const condition = form.conditional ? choose.of(CONDITIONS) : undefined;
   const repeat = form.repeat === undefined ? undefined : choose.of([undefined, 'rep', 'repne'] as const);
-  const operands = form.operands.map((spec) => operandFor(spec, bits, choose));
+  const operands = form.operands.map((spec) => operandFor(spec, bits, 64, choicesOf(choose)));
   const lock = form.lock === true && operands[0]?.kind === 'memory' && choose.next(4) === 0;
   const encoding = encodeForm(form, operands, {
     mode: 64,
