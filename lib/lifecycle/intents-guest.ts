@@ -107,7 +107,8 @@ export async function kernelReadsPrivate(stage: Stage, read: () => bigint): Prom
   try {
     const { value } = await stage.guest('load', { address: stage.at(LOOKED_AT) });
     if (value !== initial) throw new Unexpected(`the guest reads ${hex(value)} where the kernel has read ${what}`);
-    if (seen === 0n && !stage.twoFiles) throw new Unexpected('the kernel reads zeros of a page that the guest still has');
+    if (seen === 0n && !stage.twoFiles)
+      throw new Unexpected('the kernel reads zeros of a page that the guest still has');
   } catch (error) {
     if (!(error instanceof KernelError) || error.code !== 'EFAULT') throw error;
     const detail = `the kernel reads ${what}, and the page is lost: KVM_RUN is refused (EFAULT) when the guest goes there`;

@@ -118,7 +118,8 @@ describe.skipIf(missing !== undefined)(
     test.each([
       ['3', 2],
       ['4096', 2],
-      ['32K', 0],
+      ['32K', 2],
+      ['40K', 0],
       ['3M', 0],
     ])('--size %s ends with %i', (size, status) => {
       expect(privmem('lifecycle', '--size', size).status).toBe(status);

@@ -84,7 +84,7 @@ describe.skipIf(reason !== undefined)(`trace and strace${reason === undefined ? 
 
   test('agree call for call on a lifecycle', () => {
     const [log, trace] = [path.join(directory, 'strace'), path.join(directory, 'trace.jsonl')];
-    const traced = [process.execPath, MAIN, 'lifecycle', '--size', '32K', `--trace=${trace}`];
+    const traced = [process.execPath, MAIN, 'lifecycle', '--size', '40K', `--trace=${trace}`];
     const { status, stderr } = run('strace', ['-f', '-X', 'raw', '-e', `trace=${CALLS}`, '-o', log, ...traced]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const ours = parseTrace(readFileSync(trace, 'utf8')).map(essence);

@@ -3,19 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SCENARIOS } from '../../lib/conformance/scenarios/index.ts';
-<<<<<<< HEAD
-import { MUTANTS } from './mutants/index.ts';
-
-const names = new Set(SCENARIOS.map(({ name }) => name));
-
-describe.each(Object.entries(MUTANTS))('planted faults: %s', (_, mutants) => {
-=======
 import { originalFile } from '../../lib/testvm/build/variant.ts';
 import { listKernels } from '../../lib/testvm/store.ts';
 import { foundBy } from './found-by.mjs';
-import { GUEST_MEMFD_MUTANTS } from './mutants/guest-memfd.ts';
-import { MEMSLOT_MUTANTS } from './mutants/memslot.ts';
-import { PRIVATE_MEMORY_MUTANTS } from './mutants/private-memory.ts';
+import { MUTANTS } from './mutants/index.ts';
 
 const names = new Set(SCENARIOS.map(({ name }) => name));
 
@@ -28,12 +19,7 @@ if (sources === undefined)
     'whether the planted faults can be applied is NOT checked: no sources of 7.3 here (`privmem vm --build 7.3`)',
   );
 
-describe.each([
-  ['private memory', PRIVATE_MEMORY_MUTANTS],
-  ['guest_memfd', GUEST_MEMFD_MUTANTS],
-  ['memslots', MEMSLOT_MUTANTS],
-] as const)('planted faults: %s', (_, mutants) => {
->>>>>>> refs/h/a7
+describe.each(Object.entries(MUTANTS))('planted faults: %s', (_, mutants) => {
   it('have names of their own', () => {
     expect(new Set(mutants.map(({ name }) => name)).size).toBe(mutants.length);
   });
