@@ -1,10 +1,9 @@
 /** A machine that Linux boots on: memory, vCPUs, interrupt controllers, and the devices of a small PC. */
-import { KernelError } from '../../kernel/errors.ts';
 import type { Sys } from '../../kernel/sys.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import type { Vm } from '../../kvm/vm.ts';
-import { KVM_CAP, KVM_VM_TYPE, MADV } from '../../uapi/index.ts';
+import { KVM_CAP, KVM_VM_TYPE } from '../../uapi/index.ts';
 import {
   acpiPm,
   DEBUG_EXIT,
@@ -24,7 +23,7 @@ import { type VirtioBlockOptions, virtioBlock } from '../devices/virtio-block.ts
 import { type VirtioConsole, virtioConsole } from '../devices/virtio-console.ts';
 import { type VirtioDevice, VirtioMmio } from '../devices/virtio-mmio.ts';
 import { Machine } from '../machine.ts';
-import { GuestMemory, type Region } from '../memory/index.ts';
+import { GuestMemory } from '../memory/index.ts';
 import type { Device } from '../words.ts';
 import type { VirtioPlace } from './acpi.ts';
 import { type CpuidPolicy, cpuidFor } from './cpuid.ts';
@@ -119,23 +118,13 @@ function openMemory(vm: Vm, options: PcOptions): GuestMemory {
   const memory = new GuestMemory(vm);
   try {
     ramRanges(options.memory).forEach(({ gpa, size }, i) => {
-      const place = { name: i === 0 ? 'ram' : 'ram above 4 GiB', gpa, size } as const;
-      if (options.private) memory.addRam({ ...place, shared: 'memfd', private: true, initial: 'shared' });
-      else inHugePages(memory.addRam({ ...place, shared: 'anonymous' }));
+      const place = { name: i === 0 ? 'ram' : 'ram above 4 GiB', gpa, size, shared: 'memfd' } as const;
+      memory.addRam(options.private ? { ...place, private: true, initial: 'shared' } : place);
     });
     return memory;
   } catch (error) {
     memory.close();
     throw error;
-  }
-}
-
-/** A guest's first touch of a huge page is one fault in place of 512. A kernel without them refuses, and small ones do. */
-function inHugePages({ mapping }: Region): void {
-  try {
-    mapping.advise(MADV.value.MADV_HUGEPAGE);
-  } catch (error) {
-    if (!(error instanceof KernelError)) throw error;
   }
 }
 
