@@ -15,9 +15,9 @@ describeKvm(
   'lifecycle',
   ({ sys }) => {
     it.each([
-      ['unbound-first', 8],
-      ['unbound-first', 9],
-      ['guest-memfd-mmap', 8],
+      ['unbound-first', 10],
+      ['unbound-first', 11],
+      ['guest-memfd-mmap', 10],
       ['guest-memfd-mmap', 512],
     ])('%s with %i pages passes', async (design, pages) => {
       const before = { ...hostState(sys), threads: threadCount(sys) };

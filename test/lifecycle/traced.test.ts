@@ -6,7 +6,7 @@ import { recordToJson } from '../../lib/kernel/trace-sinks.ts';
 import { runLifecycle } from '../../lib/lifecycle/lifecycle.ts';
 import { describeKvm, SHARED_GMEM } from '../support/kvm.ts';
 
-const SIZE = 8 * 4096;
+const SIZE = 10 * 4096;
 
 describeKvm(
   'a traced lifecycle',

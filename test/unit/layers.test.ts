@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 
 /** The simulation itself, what chooses and loads a kernel, and the package's own front. */
-const MAY = /^(sim\/|kernel\/(select|native|candidates)\.ts$|kernel\/native\/|index\.ts$)/;
+const MAY = /^(sim\/|kernel\/(select|native|native-kernel|candidates)\.ts$|kernel\/native\/|index\.ts$)/;
 const KERNELS =
   /^import[^;]*? from '[^']*\/(sim\/[^']*|native\.ts|native\/[^']*)'|^export[^;]*? from '[^']*\/(sim\/[^']*|native\.ts)'/gm;
 
