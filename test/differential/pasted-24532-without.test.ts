@@ -1,0 +1,4 @@
+import { agree } from './agree.ts';
+
+agree('files', [
+]);
