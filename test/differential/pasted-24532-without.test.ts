@@ -1,4 +1,0 @@
-import { agree } from './agree.ts';
-
-agree('files', [
-]);
