@@ -20,6 +20,8 @@ const change = (digit: 1 | 4, at: number, value: bigint): number[] => [
 
 /** An entry loses bits, gets some, or both. */
 export function changedEntry(random: Random): number[] {
+  // mov dword ptr [at], 0x83: one page of 1 GiB, the same memory.
+  if (random.once(8)) return [0xc7, 0x04, 0x25, ...little(BigInt(TABLES + 0x1000), 4), ...little(0x83n, 4)];
   const entry = random.pick(ENTRIES);
   const code = random.once(3) ? change(4, entry, random.pick(KEPT)) : [];
   if (code.length > 0 && random.once(2)) return code;

@@ -121,3 +121,37 @@ agree(
   ],
   'a change of owner takes the set-id bits of a pipe, too',
 );
+
+agree(
+  'kvm',
+  [
+    { do: 'address', on: 'vm', index: 0, request: 0x4008_ae48, at: 0x1_8ff8 },
+    { do: 'deviceAttr', on: 'vcpu', index: 0, call: 'has', group: 0, attr: 0n, to: 'buffer' },
+    { do: 'deviceAttr', on: 'vcpu', index: 0, call: 'set', group: 0, attr: 0n, to: 'buffer' },
+    { do: 'deviceAttr', on: 'vcpu', index: 0, call: 'get', group: 1, attr: 1n, to: 'guard' },
+  ],
+  'a vCPU has attributes, and an identity map comes too late for it',
+);
+
+agree(
+  'cpu',
+  [
+    { do: 'start', mode: 64, tables: true },
+    // push 0x38; push 1 << 56; retf: the offset lies outside the 32-bit segment, which is entered all the same.
+    {
+      do: 'code',
+      mode: 64,
+      bytes: '48b838000000000000005048b800000000000000015048ca0800',
+      text: 'retf',
+      hides: 0,
+      answer: 0n,
+    },
+    { do: 'start', mode: 64, tables: true },
+    // A bit above the width of physical addresses in the entry of 0xe0000000, and a jump there.
+    { do: 'code', mode: 64, bytes: '810c250438300000010000', text: 'or [0x303804], 0x100', hides: 16, answer: 0n },
+    { do: 'code', mode: 64, bytes: 'b8230100e0ffe0', text: 'jmp', hides: 0, answer: 0n },
+    { do: 'start', mode: 64, tables: true },
+    { do: 'code', mode: 64, bytes: 'b8230100e0ffe0', text: 'jmp', hides: 0, answer: 0n },
+  ],
+  'far returns out of a segment, reserved bits of page tables, code where no memory is',
+);

@@ -74,7 +74,7 @@ export type KvmCommand =
       readonly room: number;
       readonly to: Target;
     }
-  /** KVM_GET_DEVICE_ATTR and the like; a value that was not set before is the processor's own. */
+  /** KVM_GET_DEVICE_ATTR and the like; the value is the processor's own. */
   | {
       readonly do: 'deviceAttr';
       readonly on: FdOf;

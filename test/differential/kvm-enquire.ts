@@ -60,11 +60,7 @@ function deviceAttr(world: KvmWorld, c: KvmCommand & { do: 'deviceAttr' }): Outc
   if (c.to === 'edge') return errnoOrValue(at(world, c.to, bytes, (place) => kernel.ioctl(fd, request, place)));
   if (c.to === 'guard') return errnoOrValue(kernel.ioctl(fd, request, bytes));
   const value = new Uint8Array(8).fill(c.call === 'set' ? 0x11 : 0);
-  const ask = (by: number): number => kernel.ioctl(fd, by, bytes, 0, [[kvm_device_attr.offsets.addr, value]]);
-  const result = ask(request);
-  // What was set is there to be read.
-  if (c.call !== 'set' || result < 0) return errnoOrValue(result);
-  return `${errnoOrValue(result)}, ${errnoOrValue(ask(ATTR_REQUESTS.get))} ${value.join(' ')}`;
+  return errnoOrValue(kernel.ioctl(fd, request, bytes, 0, [[kvm_device_attr.offsets.addr, value]]));
 }
 
 export const enquire = (world: KvmWorld, c: KvmCommand & { do: 'list' | 'deviceAttr' }): Outcome =>

@@ -26,9 +26,9 @@ function mapped(write: boolean, last: bigint, upper = PRESENT | WRITABLE | USER)
 }
 
 /** The fault's error code cannot be seen without a handler, cr2 can. */
-function expectFault(g: Guest): void {
+function expectFault(g: Guest, at = BigInt(VIRTUAL)): void {
   expect(g.run()).toEqual({ kind: 'shutdown' });
-  expect(g.cpu.getSregs().cr2).toBe(BigInt(VIRTUAL));
+  expect(g.cpu.getSregs().cr2).toBe(at);
   expect(g.get('rip')).toBe(BigInt(CODE));
   expect(g.get('rax')).toBe(0x1234n);
 }
@@ -49,10 +49,13 @@ describe('four-level paging', () => {
     expect(g.ram.readU64(DATA)).toBe(0x1234n);
   });
 
-  it('reads through pages of 1 GiB', () => {
+  it.each([true, false])('reads through pages of 1 GiB where CPUID has them: %s', (has) => {
     const g = mapped(false, 0n);
+    const leaf = { function: 0x8000_0001, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: has ? 1 << 26 : 0 };
+    g.cpu.setCpuid([leaf]);
     entry(g, TABLES + 0x1000, VIRTUAL / 2 ** 30, PRESENT | LARGE);
     g.cpu.setRegs({ ...g.cpu.getRegs(), rbx: BigInt(VIRTUAL + DATA) });
+    if (!has) return expectFault(g, BigInt(VIRTUAL + DATA));
     expect(g.run()).toEqual({ kind: 'hlt' });
     expect(g.get('rax')).toBe(0x77n);
   });
