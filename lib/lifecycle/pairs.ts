@@ -26,11 +26,10 @@ export function needOf(design: string, technology: string): KernelNeed {
   const included = patch !== undefined && design !== 'in-place';
   const arch = technology === 'pkvm' ? 'arm64' : 'x64';
   const configured = included || arch === 'arm64' ? [] : ['sw-protected'];
+  const own = included && technology === 'sw-protected';
   return {
     arch,
-    technologies: [...new Set([technology, ...configured])].filter(
-      (name) => name !== 'none' && !(included && name === 'sw-protected'),
-    ),
+    technologies: own || technology === 'none' ? [] : [...new Set([technology, ...configured])],
     patches: patch === undefined ? [] : [patch],
   };
 }

@@ -38,7 +38,7 @@ describe('lifecycle --backend sim', () => {
   test.each(['6.1', '6.8', '6.12'])('a simulated %s cannot: status 4 with the reason', (release) => {
     const { status, stdout, stderr } = privmem('lifecycle', '--backend', 'sim', '--release', release);
     expect({ status, stdout }).toEqual({ status: 4, stdout: '' });
-    expect(stderr).toContain('KVM_CAP_GUEST_MEMFD_FLAGS is 0');
+    expect(stderr).toContain('KVM_CAP_GUEST_MEMFD_FLAGS of the VM is 0');
     expect(stderr).toContain('next step: run Linux 6.18 or newer');
   });
 

@@ -5,6 +5,7 @@ import { KernelError, StateError } from '../../lib/kernel/errors.ts';
 import type { Exit } from '../../lib/kvm/exits.ts';
 import { KVM_EXIT, KVM_RUN_EXIT_OFFSET, kvm_run } from '../../lib/uapi/index.ts';
 import {
+  kvm_run_eoi,
   kvm_run_fail_entry,
   kvm_run_hypercall,
   kvm_run_internal,
@@ -100,15 +101,17 @@ describe('exits', () => {
     expect(decode(R.KVM_EXIT_FAIL_ENTRY, payload)).toEqual(exit);
   });
 
-  it('TDX and SNP_REQ_CERTS', () => {
+  it('TDX, SNP_REQ_CERTS and IOAPIC_EOI', () => {
     const tdx = decode(R.KVM_EXIT_TDX, kvm_run_tdx.encode({ nr: 0x10002, data: [5n, 6n] }));
     expect(tdx).toEqual({ name: 'KVM_EXIT_TDX', reason: 40, nr: 0x10002n, data: [5n, 6n, 0n, 0n, 0n] });
     const certs = decode(R.KVM_EXIT_SNP_REQ_CERTS, kvm_run_snp_req_certs.encode({ gpa: 0x5000, npages: 4 }));
     expect(certs).toEqual({ name: 'KVM_EXIT_SNP_REQ_CERTS', reason: 43, gpa: 0x5000, pages: 4n });
+    const eoi = decode(R.KVM_EXIT_IOAPIC_EOI, kvm_run_eoi.encode({ vector: 0x31 }));
+    expect(eoi).toEqual({ name: 'KVM_EXIT_IOAPIC_EOI', reason: 26, vector: 0x31 });
   });
 
   it('every other reason keeps its number, and its name if it has one', () => {
-    const decoded = new Set([2, 3, 6, 9, 10, 17, 24, 40, 43]);
+    const decoded = new Set([2, 3, 6, 9, 10, 17, 24, 26, 40, 43]);
     for (const [name, reason] of Object.entries(R)) {
       if (!decoded.has(reason)) expect(decode(reason)).toEqual({ name, reason, other: true });
     }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CALLS, type CallName, showArgs, showIoctlArg } from '../../../lib/kernel/calls.ts';
+import { CALLS, type CallName, requestOf, showArgs, showIoctlArg } from '../../../lib/kernel/calls.ts';
 import {
   findIoctl,
   KVM_CHECK_EXTENSION,
@@ -13,7 +13,8 @@ import {
 } from '../../../lib/uapi/index.ts';
 import { fakeKernel } from '../../support/fake-kernel.ts';
 
-const show = (call: CallName, ...args: readonly unknown[]): string => showArgs(call, args).join(', ');
+const show = (call: CallName, ...args: readonly unknown[]): string =>
+  showArgs(call, args, call === 'ioctl' ? requestOf(args) : undefined).join(', ');
 
 describe('the table of calls', () => {
   it('has every call of a kernel and nothing else', () => {

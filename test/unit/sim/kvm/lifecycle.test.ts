@@ -24,7 +24,7 @@ describe('on the simulated kernel', () => {
 
   it('older releases cannot do the designs, and say so', async () => {
     await expect(runLifecycle(new Sys(simulate({ release: '6.12' })))).rejects.toThrow(
-      'KVM_CAP_GUEST_MEMFD_FLAGS is 0',
+      'KVM_CAP_GUEST_MEMFD_FLAGS of the VM is 0',
     );
   });
 });
