@@ -91,12 +91,7 @@ export const IN_CPU: readonly Planted[] = [
   {
     name: 'page-table entries take addresses of 52 bits',
     needs: byEmulator,
-    plant: () => getter(Cpuid.prototype, 'paging', { physicalBits: 52, gigabytePages: false, reservesGlobal: false }),
-  },
-  {
-    name: 'there are always pages of 1 GiB',
-    needs: byEmulator,
-    plant: () => getter(Cpuid.prototype, 'paging', { physicalBits: 36, gigabytePages: true, reservesGlobal: false }),
+    plant: () => getter(Cpuid.prototype, 'paging', { physicalBits: 52, reservesGlobal: false }),
   },
   {
     name: 'code is zeros where no memory is',

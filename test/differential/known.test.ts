@@ -27,6 +27,26 @@ agree(
 
 agree('cpu', [{ do: 'msr', index: 0x175, value: 0x8000000000000000n }], 'the stack of sysenter is made canonical');
 
+agree(
+  'cpu',
+  [
+    {
+      do: 'cpuid',
+      leaves: [{ function: 0x80000001, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0x4000000 }],
+      room: 0,
+    },
+    {
+      do: 'code',
+      mode: 64,
+      bytes: 'c704250010300083000000',
+      text: 'mov dword ptr [0x301000], 0x83',
+      hides: 16,
+      answer: 0n,
+    },
+  ],
+  'CPUID cannot bring pages of 1 GiB that KVM does not offer',
+);
+
 agree('cpu', [{ do: 'sregs', field: 'cr8', value: 0x80000031n }], 'a CR8 with other bits is ignored');
 
 agree(

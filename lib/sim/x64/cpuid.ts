@@ -18,8 +18,6 @@ const SIGNIFICANT_INDEX = 1;
 const NOTHING: CpuidValues = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 /** The ebx of leaf 0 of AuthenticAMD and HygonGenuine: out-of-range leaves are zeros there. */
 const ZEROING_VENDORS: ReadonlySet<number> = new Set([0x6874_7541, 0x6f67_7948]);
-const EXTENDED_LEAF = 0x8000_0001;
-const GIGABYTE_PAGES = 1 << 26;
 /** Where CPUID says nothing about physical addresses. */
 const DEFAULT_PHYSICAL_BITS = 36;
 const APIC_ENABLED = 0x800n;
@@ -27,7 +25,7 @@ const CR4_OSXSAVE = 0x4_0000n;
 
 export class Cpuid {
   #entries: readonly CpuidEntry[] = [];
-  #paging: PagingTraits = { physicalBits: DEFAULT_PHYSICAL_BITS, gigabytePages: false, reservesGlobal: false };
+  #paging: PagingTraits = { physicalBits: DEFAULT_PHYSICAL_BITS, reservesGlobal: false };
 
   get entries(): readonly CpuidEntry[] {
     return this.#entries;
@@ -44,10 +42,8 @@ export class Cpuid {
   }
 
   #pagingTraits(): PagingTraits {
-    const features = this.#find(EXTENDED_LEAF, 0)?.edx ?? 0;
     return {
       physicalBits: physicalBits(this),
-      gigabytePages: (features & GIGABYTE_PAGES) !== 0,
       reservesGlobal: ZEROING_VENDORS.has((this.#find(0, 0)?.ebx ?? 0) >>> 0),
     };
   }

@@ -4,8 +4,6 @@
 export interface PagingTraits {
   /** Width of physical addresses. */
   readonly physicalBits: number;
-  /** Pages of 1 GiB. */
-  readonly gigabytePages: boolean;
   /** AMD and Hygon: the global bit of an entry that leads to another table. */
   readonly reservesGlobal: boolean;
 }
@@ -32,7 +30,8 @@ export const isReserved32 = ({ low, large }: Entry): boolean => large && (low & 
 function inLow({ low, level }: Entry, traits: PagingTraits): number {
   const large = (low & LARGE) !== 0;
   if (level > 3) return LARGE | (traits.reservesGlobal ? GLOBAL : 0);
-  if (level === 3) return large ? INSIDE_1G | (traits.gigabytePages ? 0 : LARGE) : 0;
+  // Pages of 1 GiB take CPUID's word and KVM's own (guest_cpu_cap_has, since 6.14): a KVM that emulates its guests does not offer them.
+  if (level === 3) return large ? INSIDE_1G | LARGE : 0;
   return level === 2 && large ? INSIDE_2M : 0;
 }
 

@@ -77,6 +77,7 @@ export const guestMemfdLifetime = topic(
         const bound = vm.raw.setUserMemoryRegion2({ ...region, flags, guest_memfd: file.fd });
         // Before 6.18 a VM without private memory refuses the flag; closing is the same without a slot.
         if (kind.needs.vmType === 'sw-protected' || t.isAtLeast([6, 18])) t.accepted(bound, 'binding');
+        else t.refused(bound, 'EINVAL', 'binding in a VM without private memory');
         if (fileFirst) file.close();
         vm.close();
       }

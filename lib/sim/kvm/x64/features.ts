@@ -15,8 +15,9 @@ const SIGNATURE = 0x6f0;
 const LEAF_1_EDX = bits(3, 4, 5, 6, 8, 13, 15);
 /** A hypervisor is there. */
 const LEAF_1_ECX = bits(31);
-/** NX, pages of 1 GiB, long mode. */
-const EXTENDED_EDX = bits(20, 26, 29);
+/** NX, long mode; pages of 1 GiB where guests run on a processor. */
+const EXTENDED_EDX = bits(20, 29);
+const GIGABYTE_PAGES = bits(26);
 const LINEAR_BITS = 48;
 
 function leaf(number: number, values: Partial<Omit<CpuidEntry, 'function'>> = {}): CpuidEntry {
@@ -38,12 +39,12 @@ function sevLeaf({ technologies }: X64Machine): CpuidEntry {
 }
 
 export function supportedCpuid(machine: X64Machine): { readonly bytes: Uint8Array; readonly count: number } {
-  const { physicalBits, sev } = machine;
+  const { physicalBits, sev, emulatesGuests } = machine;
   const leaves = [
     leaf(0, { eax: 1, ...GENUINE_INTEL }),
     leaf(1, { eax: SIGNATURE, ecx: LEAF_1_ECX, edx: LEAF_1_EDX }),
     leaf(0x8000_0000, { eax: sev ? SEV_LEAF : 0x8000_0008 }),
-    leaf(0x8000_0001, { edx: EXTENDED_EDX }),
+    leaf(0x8000_0001, { edx: emulatesGuests ? EXTENDED_EDX : EXTENDED_EDX | GIGABYTE_PAGES }),
     leaf(0x8000_0008, { eax: physicalBits | (LINEAR_BITS << 8) }),
     ...(sev ? [sevLeaf(machine)] : []),
     // Paravirtual features: none.
