@@ -120,8 +120,17 @@ export class BesideWorld {
     this.#kernel.copyIn(this.#memory + flagOf(vcpu), Uint8Array.of(value, 0, 0, 0));
   }
 
+  /** An exit is over, and registers are the guest's, when KVM_RUN was entered once more: Documentation/virt/kvm/api.rst, KVM_EXIT_IO. */
+  #complete({ handle, kicked }: Guest): void {
+    this.#kernel.vcpuKick(handle);
+    const result = this.#kernel.vcpuRun(handle, LONG_MS);
+    if (result !== -EINTR) this.#said.push(`completed: ${errnoOrValue(result)}`);
+    if (kicked) this.#kernel.vcpuKick(handle);
+  }
+
   #load(vcpu: VcpuIndex, program: Program): void {
     const guest = this.#guests[vcpu];
+    this.#complete(guest);
     guest.program = program;
     this.#kernel.copyIn(this.#memory + codeOf(vcpu), code(vcpu, program));
     const regs = kvm_regs.encode({ rip: codeOf(vcpu), rflags: 2 });

@@ -16,6 +16,8 @@ export interface IoStop {
   readonly data?: Uint8Array;
   /** rip is on the instruction, and `complete` goes past it; otherwise it has been executed. */
   readonly waits: boolean;
+  /** Of an `out` that waits: where the instruction ends. */
+  readonly end?: bigint;
 }
 
 /** rip is on the instruction; `complete` gives rax and goes past it. */

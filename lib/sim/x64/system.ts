@@ -42,8 +42,9 @@ export function compileIn(site: Site): Operation {
 const PORT_BEHIND = 0x7e;
 
 export function compileOut(site: Site): Operation {
-  const { machine } = site;
+  const { machine, nextLow, nextHigh } = site;
   const { r, state, memory, emulated } = machine;
+  const end = (BigInt(nextHigh >>> 0) << 32n) | BigInt(nextLow >>> 0);
   const from = operandAt(site, 1);
   if (from.kind !== 'register') throw new TypeError('out reads the accumulator');
   const port = compileRead(site, operandAt(site, 0));
@@ -56,7 +57,7 @@ export function compileOut(site: Site): Operation {
     const value = read();
     const data = Uint8Array.from({ length: size }, (_, i) => value >>> (8 * i));
     const waits = !emulated && port() !== PORT_BEHIND;
-    const stop = { kind: 'io', direction: 'out', size, port: port(), count: 1, data, waits } as const;
+    const stop = { kind: 'io', direction: 'out', size, port: port(), count: 1, data, waits, end } as const;
     if (waits) throw state.abandon(stop);
     state.stop = stop;
     r[EVENT] = at(r, EVENT) | EVENT_STOP;

@@ -22,6 +22,7 @@ import type { X64Vm } from './vm.ts';
 const RUN = kvm_run.offsets;
 const REASON = KVM_EXIT.value;
 const CR8_RESERVED = ~15n;
+const TRAP = 0x100n;
 
 /** Reads the answer that the last exit waits for. */
 type Pending = () => Uint8Array;
@@ -113,6 +114,23 @@ export class X64Vcpu implements Vcpu {
     return undefined;
   }
 
+  /** Whether each instruction is followed by a debug exception (TF). */
+  get #traps(): boolean {
+    return (this.cpu.getRegs().rflags & TRAP) !== 0n;
+  }
+
+  /**
+   * An `out` that a processor has told of ends where that said, whatever stands at rip by then, if rip is where it was: x86.c,
+   * complete_fast_pio_out; svm.c, svm_skip_emulated_instruction.
+   */
+  #skipTo(end: bigint): () => undefined {
+    const place = (): bigint => this.cpu.getSregs().cs.base + this.cpu.getRegs().rip;
+    const from = place();
+    return () => {
+      if (place() === from) this.cpu.setRegs({ ...this.cpu.getRegs(), rip: end });
+    };
+  }
+
   #setCr8(cr8: bigint): void {
     const sregs = this.cpu.getSregs();
     if (sregs.cr8 !== cr8) this.cpu.setSregs({ ...sregs, cr8 });
@@ -168,7 +186,8 @@ export class X64Vcpu implements Vcpu {
         return undefined;
       case 'io':
         exits.writeIo(page, stop);
-        if (stop.waits) this.#pending = () => page.pio.slice(0, stop.size * stop.count);
+        if (stop.waits && stop.end !== undefined && !this.#traps) this.completeWith(this.#skipTo(stop.end));
+        else if (stop.waits) this.#pending = () => page.pio.slice(0, stop.size * stop.count);
         return 0;
       case 'mmio':
         exits.writeMmio(page, { ...stop, gpa: this.#address(stop.gpa) });
