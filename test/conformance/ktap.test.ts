@@ -72,7 +72,7 @@ describe.skipIf(reason !== undefined)(titleOf("KTAP and the kernel's own parser"
   });
 
   it.skipIf(process.env.PRIVMEM_LONG === undefined)(
-    'the full run in a test kernel',
+    `the full run in a test kernel${process.env.PRIVMEM_LONG === undefined ? ' (skipped: minutes; PRIVMEM_LONG=1 runs it)' : ''}`,
     { timeout: 1_500_000 },
     async () => {
       const result = await boot([...suite('ktap'), '--seed', '7'], { timeout: 1_200_000 });
